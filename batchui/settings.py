@@ -131,6 +131,9 @@ BEAT_TASK = "jobs.tasks.beat"
 BEAT_SECONDS = env.float("BATCHUI_BEAT_SECONDS", 10.0)
 BEAT_LATE_SECONDS = env.float("BATCHUI_BEAT_LATE_SECONDS", 90.0)
 
+# Set by `up` for the processes that it starts; 0 where no sandbox is expected to run.
+SANDBOX_PORT = env.int("BATCHUI_SANDBOX_PORT", 0)
+
 # -- Sign-in -------------------------------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 # scrypt is memory-hard and in the standard library.
