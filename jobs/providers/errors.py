@@ -1,0 +1,290 @@
+"""What went wrong at a provider, as one ProviderError or one Cause. The tables are data: a new code is one line."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from jobs.errors import ProviderError
+from jobs.providers import lines
+from jobs.words import Cause
+
+# Codes and types of errors, of HTTP answers, result lines and whole batches. OpenAI, Azure, Anthropic, Mistral and Groq share one table.
+CODES: dict[str, Cause] = {
+    "rate_limit_exceeded": Cause.RATE_LIMITED,
+    "rate_limit_error": Cause.RATE_LIMITED,
+    "rate_limited": Cause.RATE_LIMITED,
+    "too_many_requests": Cause.RATE_LIMITED,
+    "resource_unavailable": Cause.RATE_LIMITED,
+    "capacity_exceeded": Cause.RATE_LIMITED,
+    "overloaded_error": Cause.RATE_LIMITED,
+    "slow_down": Cause.RATE_LIMITED,
+    "token_limit_exceeded": Cause.RATE_LIMITED,
+    "server_error": Cause.PROVIDER_ERROR,
+    "internal_error": Cause.PROVIDER_ERROR,
+    "internal_server_error": Cause.PROVIDER_ERROR,
+    "service_unavailable": Cause.PROVIDER_ERROR,
+    "api_error": Cause.PROVIDER_ERROR,
+    "input_modified": Cause.PROVIDER_ERROR,
+    "conflict_error": Cause.PROVIDER_ERROR,
+    "timeout": Cause.TIMEOUT,
+    "timeout_error": Cause.TIMEOUT,
+    "request_timeout": Cause.TIMEOUT,
+    "context_length_exceeded": Cause.CONTEXT_TOO_LONG,
+    "model_context_window_exceeded": Cause.CONTEXT_TOO_LONG,
+    "string_above_max_length": Cause.CONTEXT_TOO_LONG,
+    "request_too_large": Cause.CONTEXT_TOO_LONG,
+    "content_filter": Cause.CONTENT_FILTERED,
+    "content_policy_violation": Cause.CONTENT_FILTERED,
+    "responsibleaipolicyviolation": Cause.CONTENT_FILTERED,
+    "invalid_prompt": Cause.CONTENT_FILTERED,
+    "authentication_error": Cause.AUTH,
+    "permission_error": Cause.AUTH,
+    "permission_denied": Cause.AUTH,
+    "invalid_api_key": Cause.AUTH,
+    "incorrect_api_key": Cause.AUTH,
+    "account_deactivated": Cause.AUTH,
+    "organization_on_hold": Cause.AUTH,
+    "organization_disabled": Cause.AUTH,
+    "cmek_key_disabled": Cause.AUTH,
+    "input_no_permissions": Cause.AUTH,
+    "not_available_for_plan": Cause.AUTH,
+    "billing_error": Cause.BILLING,
+    "insufficient_quota": Cause.BILLING,
+    "billing_hard_limit_reached": Cause.BILLING,
+    "billing_not_active": Cause.BILLING,
+    "credit_balance_exhausted": Cause.BILLING,
+    "enforced_spend_limit_reached": Cause.BILLING,
+    "spend_limit_reached": Cause.BILLING,
+    "quota_exceeded": Cause.BILLING,
+    "model_not_found": Cause.MODEL_GONE,
+    "model_not_available": Cause.MODEL_GONE,
+    "model_deprecated": Cause.MODEL_GONE,
+    "deploymentnotfound": Cause.MODEL_GONE,
+    "not_found_error": Cause.MODEL_GONE,
+    "batch_expired": Cause.EXPIRED,
+    "batch_cancelled": Cause.CANCELLED,
+    "batch_canceled": Cause.CANCELLED,
+    "request_cancelled": Cause.CANCELLED,
+    "invalid_json_line": Cause.INVALID_REQUEST,
+    "duplicate_custom_id": Cause.INVALID_REQUEST,
+    "missing_required_parameter": Cause.INVALID_REQUEST,
+    "mismatched_model": Cause.INVALID_REQUEST,
+    "model_mismatch": Cause.INVALID_REQUEST,
+    "invalid_url": Cause.INVALID_REQUEST,
+    "url_mismatch": Cause.INVALID_REQUEST,
+    "streaming_unsupported": Cause.INVALID_REQUEST,
+    "empty_file": Cause.INVALID_REQUEST,
+    "empty_batch": Cause.INVALID_REQUEST,
+    "too_many_tasks": Cause.INVALID_REQUEST,
+    "invalid_request": Cause.INVALID_REQUEST,
+    "invalid_request_error": Cause.INVALID_REQUEST,
+    "unsupported_parameter": Cause.INVALID_REQUEST,
+}
+# Codes that say little: words of the message may say more, so they are looked at first.
+_VAGUE = frozenset(
+    {"invalid_request", "invalid_request_error", "not_found_error", "api_error", "server_error", "rate_limit_error", "bad_request"}
+)
+# Batch-level codes with which the same file may be sent again later.
+LATER = frozenset({"token_limit_exceeded"})
+
+WORDS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), cause)
+    for pattern, cause in (
+        (r"credit balance is too low|exceeded your current quota|billing hard limit", Cause.BILLING),
+        (r"insufficient (credit|balance|funds)|spend(ing)? limit", Cause.BILLING),
+        (r"maximum context length|context window|exceeds? the context", Cause.CONTEXT_TOO_LONG),
+        (r"(prompt|input) is too long|too many input tokens", Cause.CONTEXT_TOO_LONG),
+        (r"content (management )?policy|content filter|safety system|flagged", Cause.CONTENT_FILTERED),
+        (r"model.{0,120}(does not exist|not found|not available|no longer available|deprecated|retired)|^model: ", Cause.MODEL_GONE),
+        (r"(invalid|incorrect|wrong).{0,12}api.?key", Cause.AUTH),
+    )
+)
+
+STATUS: dict[int, Cause] = {
+    0: Cause.PROVIDER_ERROR,
+    401: Cause.AUTH,
+    402: Cause.BILLING,
+    403: Cause.AUTH,
+    408: Cause.TIMEOUT,
+    409: Cause.PROVIDER_ERROR,
+    425: Cause.PROVIDER_ERROR,
+    429: Cause.RATE_LIMITED,
+    498: Cause.RATE_LIMITED,  # Groq's flex tier
+    504: Cause.TIMEOUT,
+    529: Cause.RATE_LIMITED,
+}
+_AMBIGUOUS = frozenset({408, 409, 425})  # a create may still have happened
+
+
+def cause_of(status: int | None, codes: tuple[str, ...], message: str) -> Cause:
+    """The reason class of an error: a telling code first, then telling words, then vague codes and the status."""
+    names = [code.lower() for code in codes if code]
+    for name in names:
+        if name in CODES and name not in _VAGUE:
+            return CODES[name]
+    if status is None or status == 0 or 400 <= status < 500:
+        for pattern, cause in WORDS:
+            if pattern.search(message):
+                return cause
+    if status in STATUS:
+        return STATUS[status]
+    for name in names:
+        if name in CODES:
+            return CODES[name]
+    if status is None:
+        return Cause.UNKNOWN
+    return Cause.PROVIDER_ERROR if status >= 500 else Cause.INVALID_REQUEST if status >= 400 else Cause.UNKNOWN
+
+
+def error_parts(body: Any) -> tuple[str, tuple[str, ...], str]:
+    """(code, all codes, message) of an error body in any shape seen: nested twice, flat, a bare string, a JSON string."""
+    if isinstance(body, str):
+        try:
+            inner = lines.loads(body.encode("utf-8", "replace"))
+        except ValueError:
+            return "", (), lines.message_of(body)
+        return error_parts(inner) if isinstance(inner, dict) else ("", (), lines.message_of(body))
+    if not isinstance(body, dict):
+        return "", (), lines.message_of(body)
+    inner = body.get("error")
+    if isinstance(inner, dict | str) and inner:
+        return error_parts(inner)
+    details = body.get("details")
+    detail = details.get("error_code") if isinstance(details, dict) else None
+    codes = tuple(str(code) for code in (body.get("code"), detail, body.get("type")) if isinstance(code, str | int) and str(code))
+    message = body.get("message") or body.get("detail") or body.get("msg") or ""
+    return (codes[0] if codes else ""), codes, lines.message_of(message)
+
+
+def definite(status: int | None) -> bool:
+    """Whether an HTTP status says that a create certainly made nothing."""
+    return status is not None and 400 <= status < 500 and status not in _AMBIGUOUS
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds to wait by the Retry-After header (seconds or an HTTP date), between 1 s and 15 min; None where there is none."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except (ValueError, TypeError, IndexError):
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return min(900.0, max(1.0, seconds)) if seconds == seconds else None
+
+
+_KEYS = re.compile(r"(?i)\b(?:sk|pk|rk|gsk|xai|key|api)-[A-Za-z0-9_\-*.]{6,}|(?<=bearer )\S+|AIza[0-9A-Za-z_-]{20,}")
+
+
+def scrub(text: str, key: str = "") -> str:
+    """The text without the key and without anything like one, cleaned, at most 2,000 bytes."""
+    text = lines.clean(text)
+    if len(key) >= 4:
+        text = text.replace(key, "[key]")
+    return _KEYS.sub("[key]", text).encode()[:2000].decode("utf-8", "ignore")
+
+
+def from_response(status: int, headers: Mapping[str, str], body: bytes, key: str = "") -> ProviderError:
+    """The ProviderError of an HTTP answer that is not what was asked for, a 200 in another shape included."""
+    text = body[:100_000].decode("utf-8", "replace")
+    is_page = text.lstrip()[:1] == "<"
+    try:
+        parsed: Any = None if is_page else lines.loads(body[:100_000])
+    except ValueError:
+        parsed = None
+    code, codes, said = error_parts(parsed) if parsed is not None else ("", (), "")
+    cause = cause_of(status, codes, said) if status >= 400 else Cause.PROVIDER_ERROR
+    if status == 404 and cause is Cause.MODEL_GONE and "model" not in said.lower():
+        cause = Cause.INVALID_REQUEST  # Anthropic's not_found_error is also that of an unknown batch
+    if status == 400 and said.lower().startswith("cannot find file"):
+        code = "file_not_visible"  # seconds after an upload: the same create works a little later
+    wait = retry_after(headers)
+    return ProviderError(
+        scrub(_sentence(status, cause, said, is_page), key),
+        cause=cause,
+        status=status,
+        code=scrub(code, key)[:100],
+        # A page of HTML comes from something in between, which knows nothing of what the provider did.
+        definite=definite(status) and not is_page,
+        retry_after=wait,
+        raw=scrub(text, key),
+    )
+
+
+def _sentence(status: int, cause: Cause, said: str, is_page: bool) -> str:
+    tail = f" It said: {said}" if said else ""
+    if is_page:
+        return f"The server answered with a web page (HTTP {status}), not as an API. The base URL may be wrong, or a proxy stands between."
+    if 300 <= status < 400:
+        return f"The server wants to send us to another address (HTTP {status}), which is not followed. Correct the base URL."
+    if status < 300:
+        return f"The server's answer could not be read as that of this API (HTTP {status}).{tail}"
+    if status in (401, 403) or cause is Cause.AUTH:
+        return f"The provider did not accept the API key (HTTP {status}).{tail}"
+    if cause is Cause.BILLING:
+        return f"The provider's account has no credit left or reached a limit (HTTP {status}).{tail}"
+    if status == 404:
+        return f"The provider does not know what was asked for (HTTP 404).{tail or ' The base URL may be wrong.'}"
+    if status == 429:
+        return f"The provider asks us to wait (HTTP 429).{tail}"
+    return f"The provider answered with an error (HTTP {status}).{tail}"
+
+
+def from_exception(exc: BaseException, key: str = "") -> ProviderError:
+    """The ProviderError of whatever an SDK or the HTTP client raised. Never definite, unless an HTTP answer says so."""
+    if isinstance(exc, ProviderError):
+        return exc
+    response = getattr(exc, "response", None)
+    status = getattr(response, "status_code", None)
+    if isinstance(status, int) and response is not None:
+        return from_response(status, response.headers, _content(response), key)
+    chain = _chain(exc)
+    for link in chain:
+        if isinstance(link, ProviderError):
+            return link
+    names = {type(link).__name__ for link in chain}
+    cause, sentence = _network_words(chain, names)
+    return ProviderError(scrub(sentence, key), cause=cause, raw=scrub(" < ".join(f"{type(link).__name__}: {link}" for link in chain), key))
+
+
+def _content(response: Any) -> bytes:
+    try:
+        return bytes(response.content)
+    except Exception:  # noqa: BLE001 - an error body that cannot be read any more says nothing
+        return b""
+
+
+def _chain(exc: BaseException) -> list[BaseException]:
+    links: list[BaseException] = []
+    link: BaseException | None = exc
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return links
+
+
+def _network_words(chain: list[BaseException], names: set[str]) -> tuple[Cause, str]:
+    if any(isinstance(link, socket.gaierror) for link in chain):
+        return Cause.PROVIDER_ERROR, "The host of the base URL was not found."
+    if any(isinstance(link, ssl.SSLError) for link in chain):
+        return Cause.PROVIDER_ERROR, f"No secure connection could be made (TLS): {next(e for e in chain if isinstance(e, ssl.SSLError))}"
+    if any(isinstance(link, ConnectionRefusedError) for link in chain):
+        return Cause.PROVIDER_ERROR, "The server refused the connection: nothing listens at that address and port."
+    if any("Timeout" in name for name in names):
+        return Cause.TIMEOUT, "The provider did not answer in time."
+    if names & {"RemoteProtocolError", "ReadError", "WriteError"} or any(isinstance(link, ConnectionError) for link in chain):
+        return Cause.PROVIDER_ERROR, "The connection broke before the whole answer was there."
+    if any(isinstance(link, OSError) for link in chain) or "ConnectError" in names:
+        return Cause.PROVIDER_ERROR, f"The server could not be reached: {chain[-1]}"
+    return Cause.PROVIDER_ERROR, f"The call failed: {type(chain[0]).__name__}: {chain[0]}"

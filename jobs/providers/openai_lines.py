@@ -1,0 +1,250 @@
+"""Lines of OpenAI batch files: requests out, results in. Pure functions; also the ground for OpenAI-compatible servers."""
+
+from __future__ import annotations
+
+import base64
+import re
+from array import array
+from typing import Any
+
+import orjson
+
+from jobs.errors import BadInput
+from jobs.providers import errors, lines
+from jobs.providers.base import Answer, Encoder, RequestSpec
+from jobs.words import Cause, OutcomeKind, PromptKind
+
+ENDPOINTS = {PromptKind.GENERATE: "/v1/chat/completions", PromptKind.EMBED: "/v1/embeddings", PromptKind.MODERATE: "/v1/moderations"}
+_RESERVED = frozenset({"model", "messages", "input", "stream", "custom_id"})
+_OK = OutcomeKind.SUCCEEDED
+_INVALID = OutcomeKind.INVALID
+
+
+def make_encoder(spec: RequestSpec, limit_name: str = "max_completion_tokens") -> Encoder:
+    """A function (custom_id, system, user) → one request line. All that is the same for each row is written once, here.
+
+    Raises BadInput for what cannot be said to the API.
+    """
+    lines.refuse_reserved(spec.params, _RESERVED)
+    kind = PromptKind(spec.kind)
+    constant = orjson.dumps(_constant_body(spec, kind, limit_name))[:-1]
+    head = b'","method":"POST","url":"' + ENDPOINTS[kind].encode() + b'","body":' + constant
+    is_id, dumps = lines.CUSTOM_ID.fullmatch, orjson.dumps
+
+    def encode_input(custom_id: str, system: str, user: str) -> bytes:
+        if is_id(custom_id) is None:
+            lines.check_id(custom_id)
+        try:
+            return b'{"custom_id":"%b%b,"input":%b}}\n' % (custom_id.encode(), head, dumps(user))
+        except TypeError:
+            return b'{"custom_id":"%b%b,"input":%b}}\n' % (custom_id.encode(), head, lines.dumps(user))
+
+    if kind is not PromptKind.GENERATE:
+        return encode_input
+
+    middle = head + b',"messages":[{"role":"user","content":'
+    last_system = ""
+
+    def encode_chat(custom_id: str, system: str, user: str) -> bytes:
+        nonlocal middle, last_system
+        if is_id(custom_id) is None:
+            lines.check_id(custom_id)
+        if system != last_system:  # most prompts have one system text for all rows
+            told = b'{"role":"system","content":' + lines.dumps(system) + b"}," if system else b""
+            middle = head + b',"messages":[' + told + b'{"role":"user","content":'
+            last_system = system
+        try:
+            return b'{"custom_id":"%b%b%b}]}}\n' % (custom_id.encode(), middle, dumps(user))
+        except TypeError:
+            return b'{"custom_id":"%b%b%b}]}}\n' % (custom_id.encode(), middle, lines.dumps(user))
+
+    return encode_chat
+
+
+def _constant_body(spec: RequestSpec, kind: PromptKind, limit_name: str) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": spec.model, **spec.params}
+    if kind is PromptKind.GENERATE:
+        if spec.max_output_tokens and not {"max_tokens", "max_completion_tokens"} & set(spec.params):
+            body[limit_name] = spec.max_output_tokens
+        if spec.schema:
+            body["response_format"] = _response_format(spec.schema)
+        if spec.service_tier:
+            body["service_tier"] = spec.service_tier
+    elif spec.schema:
+        raise BadInput("An output schema fits prompts that generate text only.", "Take the schema away or change the kind of prompt.")
+    return body
+
+
+def _response_format(schema: dict[str, Any]) -> dict[str, Any]:
+    if schema.get("type") != "object":
+        raise BadInput("The output schema must describe an object.", 'Put the value into an object: {"type": "object", "properties": {…}}.')
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(schema.get("title") or "answer"))[:64] or "answer"
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": lines.strict_schema(schema)}}
+
+
+def body_of(line: bytes) -> dict[str, Any]:
+    body = orjson.loads(line)["body"]
+    return dict(body)
+
+
+def decode(line: bytes, spec: RequestSpec) -> Answer:
+    """One line of an output or error file. Never raises."""
+    return lines.safe_decode(line, read)
+
+
+def read(data: dict[str, Any]) -> Answer:
+    """The Answer of a parsed result line."""
+    custom_id = data.get("custom_id")
+    if type(custom_id) is not str:
+        custom_id = lines.text_of(custom_id)
+    response = data.get("response")
+    if type(response) is not dict or not response:
+        return _not_run(custom_id, data.get("error"))
+    body = response.get("body")
+    if type(body) is str:
+        body = _parsed(body)
+    status = response.get("status_code", 200)
+    request_id = response.get("request_id")
+    if type(body) is dict and (status == 200 or status is None) and not body.get("error"):
+        answer = _answered(custom_id, body)
+        if type(request_id) is str:
+            answer.request_id = request_id
+        return answer
+    answer = _refused(custom_id, lines.maybe_count(status) or 0, body, data.get("error"))
+    answer.request_id = lines.text_of(request_id)
+    return answer
+
+
+def _parsed(body: str) -> Any:
+    try:
+        return lines.loads(body.encode("utf-8", "replace"))
+    except ValueError:
+        return body
+
+
+def _not_run(custom_id: str, error: Any) -> Answer:
+    """A line without a response: the request never ran, or nothing is said of it."""
+    if not error:
+        return Answer(custom_id, OutcomeKind.FAILED, Cause.PROVIDER_ERROR, "The line has neither an answer nor an error.", billed="unknown")
+    code, codes, message = errors.error_parts(error)
+    cause = errors.cause_of(None, codes, message)
+    kind = {Cause.EXPIRED: OutcomeKind.EXPIRED, Cause.CANCELLED: OutcomeKind.CANCELLED}.get(cause, OutcomeKind.FAILED)
+    return Answer(custom_id, kind, cause, message or code)
+
+
+def _refused(custom_id: str, status: int, body: Any, error: Any) -> Answer:
+    """A request that ran and got no answer. Status 0 is a blank at the provider: whether it was billed is not known."""
+    code, codes, message = errors.error_parts(body or error)
+    cause = errors.cause_of(status, codes, message)
+    if cause is Cause.UNKNOWN:
+        cause = Cause.PROVIDER_ERROR
+    known = status >= 400 or bool(codes)
+    has_usage = type(body) is dict and bool(body.get("usage"))
+    said = message or code or (f"HTTP {status}" if status else "The provider left this line blank.")
+    answer = Answer(custom_id, OutcomeKind.FAILED, cause, said, billed="unpaid" if known and not has_usage else "unknown")
+    if has_usage:
+        _count(answer, body["usage"])
+    return answer
+
+
+def _answered(custom_id: str, body: dict[str, Any]) -> Answer:
+    choices = body.get("choices")
+    if choices and type(choices) is list:
+        answer = _chat(custom_id, choices[0])
+    elif "output" in body or body.get("object") == "response":
+        answer = _responses(custom_id, body)
+    elif "data" in body:
+        answer = _embedding(custom_id, body["data"])
+    elif "results" in body:
+        results = body["results"]
+        one = results[0] if isinstance(results, list) and len(results) == 1 else results
+        answer = Answer(custom_id, _OK, text=lines.dumps(one).decode())
+    else:
+        answer = Answer(custom_id, _INVALID, Cause.EMPTY, "The answer has no choices.")
+    model = body.get("model")
+    if type(model) is str:
+        answer.model = model
+    usage = body.get("usage")
+    if type(usage) is dict and usage:
+        _count(answer, usage)
+        answer.billed = "paid"
+    elif "results" not in body:  # moderation is free and has no usage
+        answer.billed = "unknown"
+    return answer
+
+
+def _chat(custom_id: str, choice: dict[str, Any]) -> Answer:
+    message = choice.get("message") or {}
+    text = message.get("content", choice.get("text"))
+    if type(text) is not str:
+        text = _joined(text, message)
+    elif "\0" in text:
+        text = lines.clean(text)
+    finish = choice.get("finish_reason")
+    if finish == "stop" and text and not message.get("refusal"):
+        return Answer(custom_id, _OK, None, "", text, finish)
+    return _judged(custom_id, text, lines.text_of(finish), lines.text_of(message.get("refusal")))
+
+
+def _judged(custom_id: str, text: str, finish: str, refusal: str) -> Answer:
+    if refusal:
+        return Answer(custom_id, _INVALID, Cause.REFUSED, lines.message_of(refusal), text or refusal, finish)
+    if finish == "content_filter":
+        return Answer(custom_id, _INVALID, Cause.CONTENT_FILTERED, "The provider's filter stopped the answer.", text, finish)
+    if finish in ("length", "max_tokens", "max_output_tokens"):
+        return Answer(custom_id, _INVALID, Cause.CUT_OFF, "The answer reached the limit of output tokens.", text, finish)
+    if not text.strip():
+        return Answer(custom_id, _INVALID, Cause.EMPTY, "The answer is empty.", text, finish)
+    return Answer(custom_id, _OK, None, "", text, finish)
+
+
+def _joined(content: Any, message: dict[str, Any]) -> str:
+    """Text of content parts (thinking left out), else the calls of tools as JSON, else ""."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") in ("text", "output_text")]
+        return lines.clean("".join(part for part in parts if isinstance(part, str)))
+    if content is None and message.get("tool_calls"):
+        return lines.dumps(message["tool_calls"]).decode()
+    return lines.text_of(content)
+
+
+def _responses(custom_id: str, body: dict[str, Any]) -> Answer:
+    """A body of the Responses API."""
+    parts: list[dict[str, Any]] = []
+    for item in body.get("output") or []:
+        if isinstance(item, dict) and item.get("type") == "message" and isinstance(item.get("content"), list):
+            parts += [part for part in item["content"] if isinstance(part, dict)]
+    text = lines.clean("".join(part["text"] for part in parts if part.get("type") == "output_text" and isinstance(part.get("text"), str)))
+    refusal = "".join(part["refusal"] for part in parts if part.get("type") == "refusal" and isinstance(part.get("refusal"), str))
+    details = body.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else ""
+    return _judged(custom_id, text, lines.text_of(reason or body.get("status")), refusal)
+
+
+def _embedding(custom_id: str, data: Any) -> Answer:
+    vectors = [_vector(item.get("embedding")) for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+    if not vectors or not vectors[0]:
+        return Answer(custom_id, _INVALID, Cause.EMPTY, "The answer has no embedding.")
+    return Answer(custom_id, _OK, text=orjson.dumps(vectors[0] if len(vectors) == 1 else vectors).decode())
+
+
+def _vector(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    floats = array("f")  # base64 embeddings are little-endian 32-bit floats
+    floats.frombytes(base64.b64decode(value))
+    return floats.tolist()
+
+
+def _count(answer: Answer, usage: dict[str, Any]) -> None:
+    """Tokens of chat, embeddings and Responses usage. The prompt includes what was read from and written to the cache."""
+    count = lines.count_of
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    answer.input_tokens = count(usage.get("prompt_tokens") or usage.get("input_tokens"))
+    answer.output_tokens = count(usage.get("completion_tokens") or usage.get("output_tokens"))
+    if type(details) is dict:
+        answer.cached_tokens = count(details.get("cached_tokens"))
+        answer.cache_write_tokens = count(details.get("cache_write_tokens"))
+    details = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    if type(details) is dict:
+        answer.reasoning_tokens = count(details.get("reasoning_tokens"))
