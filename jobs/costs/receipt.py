@@ -167,6 +167,8 @@ def sums_of(
 def receipt(rounds: Iterable[RoundUsage], *, n_rows: int, standings: Mapping[str, int], estimate: Estimate | None = None) -> Receipt:
     """The receipt of a job's rounds. `standings` maps each standing's word to its rows; per succeeded row needs "succeeded"."""
     given = tuple(sorted(rounds, key=lambda found: found.number))
+    if len({found.number for found in given}) < len(given):
+        raise ValueError("two rounds have one number")
     lines = tuple(line for found in given for line in _lines(found))
     paid_lines = [line for line in lines if line.billed == "paid"]
     paid = _total(line.amount for line in paid_lines)
