@@ -202,7 +202,7 @@ class Template:
             raise
         except Exception as error:
             raise TemplateError(_in_words(error), self._line_of(jinja)) from error
-        return within_limit("".join(pieces))
+        return within_limit(_encodable("".join(pieces)))
 
     @staticmethod
     def _line_of(jinja: JinjaTemplate) -> int | None:
@@ -218,6 +218,17 @@ def within_limit(text: str) -> str:
     """The text, if it is not longer than a row may be. Raises TemplateError."""
     if len(text) * 4 > MAX_OUTPUT and (len(text) > MAX_OUTPUT or len(text.encode("utf-8", "replace")) > MAX_OUTPUT):
         raise TemplateError(_too_long())
+    return text
+
+
+def _encodable(text: str) -> str:
+    """A JSON value may hold half a surrogate pair (`"\\ud800"`), which no request can carry: it becomes U+FFFD."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     return text
 
 
@@ -421,9 +432,8 @@ def _check_part(part: str, text: str, columns: Sequence[Mapping[str, Any]]) -> l
 def _unknown_names(part: str, tree: nodes.Template, columns: Sequence[Mapping[str, Any]]) -> list[Problem]:
     names = [str(column["variable"]) for column in columns]
     headers = [str(column["name"]) for column in columns]
-    problems = []
-    for name in sorted(meta.find_undeclared_variables(tree) - {ROW, *names}):
-        problems.append(_unknown(part, name, _line_of(tree, name), names))
+    unknown = sorted(meta.find_undeclared_variables(tree) - {ROW, *names})
+    problems = [_unknown(part, name, _line_of(tree, name), names) for name in unknown]
     for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
         item = _row_item(node)
         if item is not None and item not in headers:
