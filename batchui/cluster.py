@@ -4,7 +4,7 @@ Four things go wrong with the stock `qcluster` (measured with django-q2 1.11.1):
 1. SIGTERM to the whole process group kills the sentinel and the parent waits for ever: here the sentinel ignores SIGTERM.
 2. A worker that is killed while idle may hold the queue's lock for ever: here its death ends the whole cluster.
 3. A parent that is killed leaves sentinel and workers running: here the kernel ends them with it.
-4. Whatever else stands still (a stuck lock, a dead pusher) looks alive: here no finished task for too long ends the whole cluster.
+4. Whatever else stands still (a stuck lock, a dead pusher) looks alive: here no finished task for too long, with a worker free, ends all.
 Whoever started us starts a fresh cluster then; the ledger makes that harmless.
 
 It leans on private names of django-q2 (Sentinel.guard, spawn_process, reincarnate): the version is pinned, tests/ops watches it.
@@ -18,21 +18,26 @@ import os
 import signal
 import time
 from multiprocessing.process import BaseProcess
-from multiprocessing.sharedctypes import RawValue
+from multiprocessing.sharedctypes import RawArray, RawValue
 from typing import Any, NoReturn
 
 from django import db
 from django.conf import settings
 from django.utils.module_loading import import_string
 from django_q import cluster as stock
-from django_q.signals import post_execute_in_worker
+from django_q.signals import post_execute_in_worker, pre_execute
 from django_q.tasks import async_task
 
 from batchui.processes import die_with_parent
 
 log = logging.getLogger("batchui.cluster")
 STOP_SECONDS = 30  # what a stop may take before the rest is killed
-_progress: Any = RawValue("d", 0.0)  # monotonic time of the last task that a worker finished; without a lock that a killed worker could keep
+# Shared with the workers, without a lock that a killed worker could keep: the monotonic time at which the last task was finished,
+# and for each worker (by its pid modulo the number of slots) its pid and since when it has been at its task, 0 when idle.
+SLOTS = 509
+_finished_at: Any = RawValue("d", 0.0)
+_busy_pid: Any = RawArray("q", SLOTS)
+_busy_since: Any = RawArray("d", SLOTS)
 
 
 class Sentinel(stock.Sentinel):  # type: ignore[misc]
@@ -69,8 +74,28 @@ class Sentinel(stock.Sentinel):  # type: ignore[misc]
         super().reincarnate(process)
 
 
-def _note_progress(**_signal: object) -> None:
-    _progress.value = time.monotonic()
+def _note_start(**_signal: object) -> None:
+    slot = os.getpid() % SLOTS
+    _busy_pid[slot], _busy_since[slot] = os.getpid(), time.monotonic()
+
+
+def _note_end(**_signal: object) -> None:
+    _busy_since[os.getpid() % SLOTS] = 0.0
+    _finished_at.value = time.monotonic()
+
+
+def n_busy() -> int:
+    """How many workers are at a task that is not older than a task may get."""
+    oldest = time.monotonic() - settings.Q_CLUSTER["timeout"] - 60
+    return sum(1 for pid, since in zip(_busy_pid, _busy_since, strict=True) if since > oldest and since > 0 and _is_alive(pid))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Machine:
@@ -85,8 +110,9 @@ class Machine:
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; exits with 1 when the cluster stands still or dies."""
         stock.Sentinel = Sentinel
-        post_execute_in_worker.connect(_note_progress, dispatch_uid="batchui-progress")
-        _progress.value = time.monotonic()
+        pre_execute.connect(_note_start, dispatch_uid="batchui-start")
+        post_execute_in_worker.connect(_note_end, dispatch_uid="batchui-end")
+        _finished_at.value = time.monotonic()
         db.connections.close_all()
         self._start_pump()
         self.cluster = stock.Cluster()
@@ -114,8 +140,9 @@ class Machine:
         if self.pump is not None and not self.pump.is_alive() and time.monotonic() - self.pump_started_at > 2 and not self.stopping:
             log.critical("the pump ended with status %s; starting it again", self.pump.exitcode)
             self._start_pump()
-        still = time.monotonic() - _progress.value
-        if still > settings.BEAT_LATE_SECONDS and not self.stopping:
+        still = time.monotonic() - _finished_at.value
+        # With every worker at a long task there is nobody to show a sign of life.
+        if still > settings.BEAT_LATE_SECONDS and not self.stopping and n_busy() < settings.WORKERS:
             self._give_up(f"no task was finished for {still:.0f} s, though one was asked for every {settings.BEAT_SECONDS:g} s")
 
     def _give_up(self, why: str) -> NoReturn:
@@ -148,7 +175,7 @@ def pump() -> NoReturn:
                 asked_at = time.monotonic()
             run_once()
             pause = settings.PUMP_SECONDS
-        except Exception:  # noqa: BLE001 - the pump outlives every error: a database that is away comes back
+        except Exception:
             log.exception("the pump failed; it tries again")
             pause = min(10.0, pause * 2)
             db.connections.close_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -57,7 +58,7 @@ class Child:
             text=True,
             errors="replace",
             bufsize=1,
-            preexec_fn=_in_child,  # noqa: PLW1509 - before any thread of ours holds a lock that matters
+            preexec_fn=_in_child,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **self.env},
         )
         self.started_at = time.monotonic()
@@ -76,10 +77,8 @@ class Child:
         """Kill whatever is left of its session."""
         if self.process is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         self.process.wait()
 
 

@@ -108,8 +108,8 @@ WORKERS = env.int("BATCHUI_WORKERS", max(2, min(4, os.cpu_count() or 2)))
 Q_CLUSTER: dict[str, Any] = {
     "name": "batchui",  # also the salt of queued tasks: a change drops them
     "workers": WORKERS,
-    "timeout": 120,
-    "retry": 900,
+    "timeout": 900,  # a download of 256 MB may be slow; the lease, not the queue, says who works
+    "retry": 3600,
     "max_attempts": 1,
     "ack_failures": True,
     "queue_limit": WORKERS,
@@ -125,6 +125,13 @@ if REDIS_URL := env.str("REDIS_URL", ""):
     Q_CLUSTER["redis"] = REDIS_URL
 else:
     Q_CLUSTER["orm"] = "default"
+# -- Engine: seconds. A batch whose create got no answer counts as absent only after ABSENCE_SECONDS and two looks that far APART.
+LEASE_SECONDS = env.float("BATCHUI_LEASE_SECONDS", 45.0)
+ABSENCE_SECONDS = env.float("BATCHUI_ABSENCE_SECONDS", 2400.0)
+ABSENCE_APART_SECONDS = env.float("BATCHUI_ABSENCE_APART_SECONDS", 300.0)
+SANDBOX_ABSENCE_SECONDS = env.float("BATCHUI_SANDBOX_ABSENCE_SECONDS", 60.0)
+
+NUDGE = env.bool("BATCHUI_NUDGE", True)  # wake steps at once through the queue; else the pump finds them
 PUMP = "jobs.engine.pump.run_once"
 PUMP_SECONDS = env.float("BATCHUI_PUMP_SECONDS", 0.5)
 BEAT_TASK = "jobs.tasks.beat"
@@ -236,4 +243,5 @@ USE_TZ = True
 TIME_ZONE = env.str("BATCHUI_TIME_ZONE", "UTC")
 LOGGING = logs.configure(env.str("BATCHUI_LOG_LEVEL", "INFO"), as_json=env.bool("BATCHUI_LOG_JSON", PRODUCTION))
 
+# A task waits in a worker's queue before it starts, and the retry clock runs meanwhile (RELIABILITY Q2).
 assert math.ceil(Q_CLUSTER["timeout"] * (Q_CLUSTER["queue_limit"] / WORKERS + 2)) < Q_CLUSTER["retry"]

@@ -78,7 +78,7 @@ def mark_done(name: str, value: str) -> None:
 
 def make_venv() -> None:
     """The virtual environment, with the Python that runs this."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this very file is what finds out
         raise SetupFailed(f"batchui needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12 setup")
     if PYTHON.exists() and subprocess.run([str(PYTHON), "-c", ""], check=False, capture_output=True).returncode == 0:
         return
@@ -96,7 +96,8 @@ def install_packages(dev: bool) -> None:
     """What the lock pins, each file checked against its hash."""
     locks = [ROOT / "requirements" / "base.lock"] + ([ROOT / "requirements" / "dev.lock"] if dev else [])
     # A clone that has the tests' packages has those for running.
-    wanted, everything = digest(*locks, sysconfig.get_python_version()), [ROOT / "requirements" / name for name in ("base.lock", "dev.lock")]
+    everything = [ROOT / "requirements" / name for name in ("base.lock", "dev.lock")]
+    wanted = digest(*locks, sysconfig.get_python_version())
     if is_done("packages", wanted) or is_done("packages", digest(*everything, sysconfig.get_python_version())):
         return
     say(f"installing Python packages ({', '.join(lock.name for lock in locks)})")
@@ -118,7 +119,8 @@ def npm() -> list[str] | None:
         if not python.exists():
             say("no npm here; fetching one as a Python package")
             run([sys.executable, "-m", "venv", str(folder)])
-            run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", "-r", "requirements/node.lock"])
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            run([*pip, "--require-hashes", "-r", "requirements/node.lock"])
     except SetupFailed as error:
         shutil.rmtree(folder, ignore_errors=True)
         say(f"no npm to be had ({str(error).splitlines()[0]})")
@@ -181,7 +183,7 @@ def install_test_machinery() -> None:
     if not shutil.which("redis-server"):
         missing.append("redis-server")
     if missing and not apt_install(missing) and "chromium" in missing:
-        raise SetupFailed("The browser tests need Chromium, and it could not be installed here. Install it, for example: sudo apt-get install chromium")
+        raise SetupFailed("The browser tests need Chromium, which could not be installed here. Try: sudo apt-get install chromium")
 
 
 def apt_install(packages: list[str]) -> bool:

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from batchui import link
 
+LINK_REFUSED = "That link was used already, is too old, or was opened on another machine. Start batchui again for a new one."
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
@@ -50,7 +51,7 @@ def sign_in_by_link(request: HttpRequest, token: str) -> HttpResponse:
     user_id = link.use(token) if _is_local(request) else None
     user = get_user_model().objects.filter(pk=user_id, is_active=True).first() if user_id is not None else None
     if user is None:
-        messages.error(request, "That link was used already, is too old, or was opened on another machine. Start batchui again for a new one.")
+        messages.error(request, LINK_REFUSED)
         return redirect("signin")
     login(request, user, backend=MODEL_BACKEND)
     return redirect("/")
