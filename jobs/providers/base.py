@@ -139,6 +139,10 @@ class ModelInfo:
     context_window: int | None = None
 
 
+# `Provider.list` hides the builtin inside the class.
+Paths = list[Path]
+Models = list[ModelInfo]
+
 Encoder = Callable[[str, str, str], bytes]  # (custom_id, system, user) → one request line, newline included
 
 
@@ -174,8 +178,11 @@ class Provider(Protocol):
     def get(self, batch_id: str) -> RemoteBatch:
         """One batch. A 404 raises with status 404; it is no verdict."""
 
-    def download(self, batch: RemoteBatch, folder: Path) -> list[Path]:
-        """Stream each result file to `folder`, fsynced and renamed when whole; their paths. Bounded in bytes."""
+    def download(self, batch: RemoteBatch, folder: Path) -> Paths:
+        """Stream each result file to `folder`, fsynced and renamed when whole; their paths, answers first. Bounded in bytes.
+
+        A file that is already there is kept. A cut download raises; nothing is left but what is whole.
+        """
 
     def decode(self, line: bytes, spec: RequestSpec) -> Answer:
         """One line of a result file. Never raises: what is not understood is an Answer that says so.
@@ -192,9 +199,13 @@ class Provider(Protocol):
         """Delete input and result files at the provider. A 404 is done."""
 
     def call(self, line: bytes, spec: RequestSpec) -> tuple[Answer, bytes]:
-        """One ordinary call with the body of a request line: the Answer and the raw line to keep. One HTTP request."""
+        """One ordinary call with the body of a request line: the Answer and the raw line to keep. One HTTP request.
 
-    def models(self) -> list[ModelInfo]: ...
+        The raw line has the shape of a result line, so `decode` reads it again. An answer that is about the row itself (200, and
+        400, 404, 413, 422 with an error) is an Answer. All else raises: key, credit, rate limit, 5xx, timeouts, broken connections.
+        """
+
+    def models(self) -> Models: ...
 
     def test(self) -> str:
         """One cheap call; a sentence that says it works."""

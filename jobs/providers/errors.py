@@ -87,9 +87,7 @@ CODES: dict[str, Cause] = {
     "unsupported_parameter": Cause.INVALID_REQUEST,
 }
 # Codes that say little: words of the message may say more, so they are looked at first.
-_VAGUE = frozenset(
-    {"invalid_request", "invalid_request_error", "not_found_error", "api_error", "server_error", "rate_limit_error", "bad_request"}
-)
+_VAGUE = frozenset({"invalid_request", "invalid_request_error", "not_found_error", "api_error", "server_error", "rate_limit_error"})
 # Batch-level codes with which the same file may be sent again later.
 LATER = frozenset({"token_limit_exceeded"})
 
@@ -182,6 +180,24 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         seconds = (moment - (now or datetime.now(UTC))).total_seconds()
     return min(900.0, max(1.0, seconds)) if seconds == seconds else None
+
+
+# Statuses of an ordinary call that are about the row, and causes that are about the account or the moment all the same.
+_ROW_STATUS = frozenset({400, 404, 413, 422})
+_NOT_ROW = frozenset({Cause.AUTH, Cause.BILLING, Cause.RATE_LIMITED})
+
+
+def is_about_row(exc: ProviderError) -> bool:
+    """Whether an error of an ordinary call is the row's outcome: the same request would fail again."""
+    return exc.definite and exc.status in _ROW_STATUS and exc.cause not in _NOT_ROW and exc.raw.lstrip().startswith("{")
+
+
+def body_of(exc: ProviderError) -> bytes:
+    """The error body to keep in the raw line, as far as it is still JSON after cutting and scrubbing."""
+    try:
+        return lines.dumps(lines.loads(exc.raw.encode()))
+    except ValueError:
+        return lines.dumps({"error": {"message": exc.message, "code": exc.code}})
 
 
 _KEYS = re.compile(r"(?i)\b(?:sk|pk|rk|gsk|xai|key|api)-[A-Za-z0-9_\-*.]{6,}|(?<=bearer )\S+|AIza[0-9A-Za-z_-]{20,}")

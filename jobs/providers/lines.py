@@ -60,6 +60,11 @@ def check_id(custom_id: str) -> None:
         raise BadInput(f"“{custom_id[:80]}” cannot be a request id.", "It takes 1 to 64 of A–Z, a–z, 0–9, _ and -.")
 
 
+def one_line(body: bytes) -> bytes:
+    """JSON on one line: raw newlines stand only between its tokens."""
+    return body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
+
+
 def split_glued(line: bytes) -> list[bytes]:
     """The JSON objects of a line in which several stand without a newline (`}{`); the line itself where they cannot be told apart."""
     decoder = json.JSONDecoder()
