@@ -106,7 +106,8 @@ def configure(level: str, as_json: bool) -> dict[str, Any]:
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             # django-q and Django bring handlers of their own; one path for all, so that nothing goes round the filter.
-            "django-q": {"handlers": ["console"], "level": level, "propagate": False},
+            # It logs several lines a task at INFO, and the pump asks for several tasks a second.
+            "django-q": {"handlers": ["console"], "level": "DEBUG" if level == "DEBUG" else "WARNING", "propagate": False},
             "django": {"handlers": ["console"], "level": level, "propagate": False},
             "django.server": {"handlers": ["console"], "level": level, "propagate": False},
             "axes": {"level": "WARNING"},

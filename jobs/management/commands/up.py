@@ -80,7 +80,7 @@ def _children(host: str, port: int, sandbox_port: int | None) -> list[Child]:
     # The parent's settings were read before the port was known.
     settings.SANDBOX_PORT = sandbox_port or 0
     web = [granian, "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1", "--blocking-threads", "8"]
-    web += ["--backpressure", "64", "--no-ws", "--no-access-log", "--log-level", "warning", "--working-dir", str(settings.BASE_DIR)]
+    web += ["--backpressure", "64", "--no-ws", "--no-access-log", "--log-level", "error", "--working-dir", str(settings.BASE_DIR)]
     children = [
         Child("web", [*web, "batchui.wsgi:application"], env=env),
         Child("worker", [python, manage, "worker"], essential=False, patience=8.0, env=env),
@@ -105,13 +105,13 @@ def _refuse_taken(host: str, port: int, what: str = "") -> None:
             raise CommandError(f"Port {port}{f', {what},' if what else ''} is taken by another program. {advice}") from error
 
 
-class _only_one:  # noqa: N801 - read as a word: with _only_one()
+class _only_one:
     """Two `up` on one folder would run two clusters on one SQLite file. The lock goes with the process, however it ends."""
 
     def __enter__(self) -> None:
         import fcntl
 
-        self.file = open(Path(settings.DATA) / "up.lock", "w")  # noqa: SIM115
+        self.file = open(Path(settings.DATA) / "up.lock", "w")
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
