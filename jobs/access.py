@@ -1,0 +1,133 @@
+"""Mine or 404: the only way a view obtains an object. Who is not a member of its workspace learns nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.http import urlencode
+
+from jobs.models import Batch, Connection, Dataset, DatasetUpload, DatasetVersion, Job, Membership, Prompt, PromptVersion, Round, Workspace
+from jobs.words import Role
+
+M = TypeVar("M", bound=Model)
+Person = AbstractBaseUser | AnonymousUser
+SESSION_KEY = "workspace"
+
+
+def memberships(user: Person) -> QuerySet[Membership]:
+    return Membership.objects.filter(user_id=user.pk).select_related("workspace").order_by("workspace__name", "workspace_id")
+
+
+def current_membership(request: HttpRequest) -> Membership:
+    """The person's membership of the workspace that they look at; 404 for who has none."""
+    known = getattr(request, "_membership", None)
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+    mine = list(memberships(request.user))
+    wanted = request.session.get(SESSION_KEY)
+    found = next((each for each in mine if str(each.workspace_id) == wanted), mine[0] if mine else None)
+    if found is None:
+        raise Http404("You are not a member of a workspace.")
+    request._membership = found  # type: ignore[attr-defined]
+    return found
+
+
+def current_workspace(request: HttpRequest) -> Workspace:
+    return current_membership(request).workspace
+
+
+def use_workspace(request: HttpRequest, pk: UUID) -> Workspace:
+    """Look at another workspace of mine from now on."""
+    found = memberships(request.user).filter(workspace_id=pk).first()
+    if found is None:
+        raise Http404
+    request.session[SESSION_KEY] = str(found.workspace_id)
+    request._membership = found  # type: ignore[attr-defined]
+    return found.workspace
+
+
+def role_in(user: Person, workspace_id: Any) -> Role | None:
+    found = Membership.objects.filter(user_id=user.pk, workspace_id=workspace_id).values_list("role", flat=True).first()
+    return Role(found) if found else None
+
+
+def _mine(queryset: QuerySet[M], request: HttpRequest, pk: Any, needed: Role, path: str = "workspace") -> M:
+    """One object of the workspace that the person looks at (or of another of theirs), if their role there is enough."""
+    found = queryset.filter(pk=pk, **{f"{path}__memberships__user_id": request.user.pk}).first()
+    if found is None:
+        raise Http404
+    target: Any = found
+    for part in path.split("__"):
+        target = getattr(target, part)
+    role = role_in(request.user, target.pk)
+    if role is None or not role.may(needed):
+        raise PermissionDenied(f"This needs the role {needed.label.lower()} in {target.name}.")
+    if str(target.pk) != str(current_membership(request).workspace_id):
+        use_workspace(request, target.pk)
+    return found
+
+
+def get_job(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Job:
+    jobs = Job.objects.select_related("workspace", "dataset_version__dataset", "prompt_version__prompt", "connection", "created_by")
+    return _mine(jobs, request, pk, needed)
+
+
+def get_batch(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Batch:
+    return _mine(Batch.objects.select_related("job__workspace", "round", "connection"), request, pk, needed, "job__workspace")
+
+
+def get_round(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Round:
+    return _mine(Round.objects.select_related("job__workspace"), request, pk, needed, "job__workspace")
+
+
+def get_dataset(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Dataset:
+    return _mine(Dataset.objects.select_related("workspace"), request, pk, needed)
+
+
+def get_dataset_version(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> DatasetVersion:
+    return _mine(DatasetVersion.objects.select_related("dataset__workspace"), request, pk, needed, "dataset__workspace")
+
+
+def get_upload(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> DatasetUpload:
+    return _mine(DatasetUpload.objects.select_related("workspace", "version"), request, pk, needed)
+
+
+def get_prompt(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Prompt:
+    return _mine(Prompt.objects.select_related("workspace", "dataset"), request, pk, needed)
+
+
+def get_prompt_version(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> PromptVersion:
+    return _mine(PromptVersion.objects.select_related("prompt__workspace"), request, pk, needed, "prompt__workspace")
+
+
+def get_connection(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Connection:
+    return _mine(Connection.objects.select_related("workspace"), request, pk, needed)
+
+
+View = Callable[..., HttpResponse]
+
+
+def member(needed: Role = Role.VIEWER) -> Callable[[View], View]:
+    """A view for signed-in members whose role in the current workspace is at least `needed`."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not request.user.is_authenticated:
+                return redirect(f"/signin?{urlencode({'next': request.get_full_path()})}")
+            if not current_membership(request).may(needed):
+                raise PermissionDenied(f"This needs the role {needed.label.lower()}.")
+            return view(request, *args, **kwargs)
+
+        wrapped.needed_role = needed  # type: ignore[attr-defined]
+        return wrapped
+
+    return decorate

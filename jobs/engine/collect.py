@@ -1,0 +1,267 @@
+"""Collect: every result file to our disk, every line to an outcome, every row of the batch to exactly one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from django.utils import timezone
+
+from jobs.costs.prices import PriceSheet, price_rows
+from jobs.engine import crash, places, tally
+from jobs.engine.lease import Lease
+from jobs.engine.log import move, note
+from jobs.engine.reject import close_with
+from jobs.engine.remote import calling, endpoint_of
+from jobs.engine.spec import spec_from_json
+from jobs.engine.windows import back_off
+from jobs.errors import ProviderError
+from jobs.models import Batch, Connection
+from jobs.providers.base import Answer, RequestSpec, split_lines
+from jobs.providers.lines import split_glued
+from jobs.providers.registry import provider_for
+from jobs.rows.cut import row_of, rows_in
+from jobs.rows.outcomes import OutcomeWriter
+from jobs.rows.schema import validator
+from jobs.words import BatchState, Cause, Lane, OutcomeKind
+
+CHUNK = 1 << 20
+PORTION = 10_000
+TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens")
+TEXTS = ("message", "text", "finish", "model", "request_id", "billed")
+Decode = Callable[[bytes], Answer]
+
+
+def fetch(batch: Batch, lease: Lease) -> None:
+    """Bring the result files here. What cannot be had now is tried again until the provider has thrown it away."""
+    try:
+        with lease.kept(), calling(batch.connection) as provider:
+            remote = provider.get(batch.provider_batch_id)
+            crash.point("before download")
+            files = provider.download(remote, places.results_folder(batch))
+            crash.point("after download")
+    except ProviderError as error:
+        _not_fetched(batch, lease, error)
+        return
+    words = f"Batch {batch.number}: results are here, {sum(file.stat().st_size for file in files):,} bytes"
+    move(batch, lease, BatchState.FETCHED, words, n_errors=0, wait_reason="", provider_raw=remote.raw)
+
+
+def _not_fetched(batch: Batch, lease: Lease, error: ProviderError) -> None:
+    gone = error.status in (404, 410) and batch.results_expire_at is not None and timezone.now() > batch.results_expire_at
+    if gone:
+        move(batch, lease, BatchState.FETCHED, f"Batch {batch.number}: its results were no longer at the provider", problem=error.message[:1000])
+        return
+    tries = batch.n_errors + 1
+    words = f"the results cannot be fetched yet: {error.message}"
+    lease.write(n_errors=tries, wait_reason=words[:500], problem=error.message[:1000], next_look_at=back_off(tries, error.retry_after, cap=120))
+    Connection.objects.filter(pk=batch.connection_id).update(problem=error.message[:500] if error.cause is Cause.AUTH else "")
+
+
+def collect(batch: Batch, lease: Lease) -> None:
+    """Decode the files into outcomes, reconcile them with the rows that were sent, and settle the batch."""
+    files = result_files(batch)
+    spec = spec_from_json(batch.round.spec)
+    provider = provider_for(endpoint_of(batch.connection))
+    try:
+        if batch.provisional and not _is_ours(batch, files, lambda line: provider.decode(line, spec)):
+            _wrong_batch(batch, lease)
+            return
+        with lease.kept():
+            gathering = _Gathering(batch, spec, lambda line: provider.decode(line, spec))
+            with OutcomeWriter(places.outcomes_file(batch), round=batch.round.number, batch=batch.pk.hex) as writer:
+                for number, path in enumerate(files):
+                    for portion in gathering.portions(number, path):
+                        writer.add(portion)
+                for portion in gathering.missing():
+                    writer.add(portion)
+    finally:
+        provider.close()
+    crash.point("after parquet")
+    close_with(batch, lease, BatchState.SETTLED, tally.tally_of(places.outcomes_file(batch)), strays=gathering.strays)
+    crash.point("after settled")
+    _say_strays(batch, gathering.strays)
+    if batch.connection.delete_remote_files and batch.round.lane == Lane.BATCH:
+        _delete_remote(batch)
+
+
+def result_files(batch: Batch) -> list[Path]:
+    """The files that hold answers, in the order in which their lines count: outputs before errors."""
+    folder = places.results_folder(batch)
+    names = [path for path in folder.iterdir() if path.suffix == ".jsonl"] if folder.exists() else []
+    return sorted(names, key=lambda path: ("error" in path.name, path.name))
+
+
+def _is_ours(batch: Batch, files: list[Path], decode: Decode) -> bool:
+    for path in files:
+        for _, line in split_lines(_chunks(path)):
+            answer = decode(line)
+            if answer.custom_id:
+                return answer.custom_id.startswith(f"{batch.token}-")
+    return True
+
+
+def _wrong_batch(batch: Batch, lease: Lease) -> None:
+    """What was adopted by time and count belongs to somebody else: forget it and look on."""
+    for path in result_files(batch):
+        path.unlink()
+    move(
+        batch,
+        lease,
+        BatchState.UNKNOWN,
+        f"Batch {batch.number}: {batch.provider_batch_id} turned out to be somebody else's; looking on",
+        past_tokens=[*batch.past_tokens, batch.provider_batch_id],
+        provider_batch_id="",
+        provisional=False,
+        submitted_at=None,
+        next_look_at=timezone.now(),
+    )
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """Lines to columns of outcomes, each row once. Lines that are nobody's are counted, never dropped in silence."""
+
+    batch: Batch
+    spec: RequestSpec
+    decode: Decode
+    strays: dict[str, int] = field(default_factory=dict)
+    _left: set[int] = field(default_factory=set)
+    _sent: frozenset[int] = frozenset()
+    _columns: dict[str, list[Any]] = field(default_factory=dict)
+    _sheet: Any = None
+    _valid: Any = None
+    _may_be_ours: bool = False
+
+    def __post_init__(self) -> None:
+        self._sent = frozenset(rows_in(places.request_file(self.batch)).tolist())
+        self._left = set(self._sent)
+        self._sheet = PriceSheet.from_json(self.batch.round.sheet)
+        self._valid = validator(self.spec.schema) if self.spec.schema else None
+        self._may_be_ours = self.batch.round.lane != Lane.BATCH
+        self._clear()
+
+    def _clear(self) -> None:
+        names = ("_row", "kind", "cause", "raw_file", "raw_offset", "raw_length", *TEXTS, *TOKENS)
+        self._columns = {name: [] for name in names}
+
+    def portions(self, number: int, path: Path) -> Iterator[dict[str, Any]]:
+        """The outcomes of one file, some thousand at a time."""
+        rows = self._columns["_row"]
+        for offset, line in split_lines(_chunks(path)):
+            self._line(number, offset, line)
+            if len(rows) >= PORTION:
+                yield self._flush()
+                rows = self._columns["_row"]
+        if rows:
+            yield self._flush()
+
+    def _line(self, number: int, offset: int, line: bytes) -> None:
+        if line.startswith(b"\xef\xbb\xbf"):
+            line = line[3:]
+        answer = _ours(line) if self._may_be_ours and b'"batchui":' in line else self.decode(line)
+        if not answer.custom_id and (glued := split_glued(line)) and len(glued) > 1:
+            for part in glued:
+                self._line(number, offset, part)
+            return
+        if not answer.custom_id:
+            if line.strip():
+                self._count("unreadable")
+            return
+        row = row_of(answer.custom_id)
+        if row is None or row not in self._sent or answer.custom_id != f"{self.batch.token}-{row}":
+            self._count("unknown")
+        elif row not in self._left:
+            self._count("doubled")
+        else:
+            self._left.discard(row)
+            self._take(row, answer, number, offset, len(line))
+
+    def _count(self, what: str) -> None:
+        self.strays[what] = self.strays.get(what, 0) + 1
+
+    def _take(self, row: int, answer: Answer, number: int, offset: int, length: int) -> None:
+        kind, cause, message = answer.kind, answer.cause, answer.message
+        if self._valid is not None and kind is OutcomeKind.SUCCEEDED:
+            fits, _, problem = self._valid(answer.text or "")
+            if not fits:
+                kind, cause, message = OutcomeKind.INVALID, Cause.SCHEMA_MISMATCH, problem
+        columns = self._columns
+        columns["_row"].append(row)
+        columns["kind"].append(kind.value)
+        columns["cause"].append(cause.value if cause is not None else None)
+        columns["message"].append(message)
+        columns["text"].append(answer.text)
+        columns["finish"].append(answer.finish)
+        columns["model"].append(answer.model)
+        columns["request_id"].append(answer.request_id)
+        columns["billed"].append(answer.billed)
+        columns["raw_file"].append(number)
+        columns["raw_offset"].append(offset)
+        columns["raw_length"].append(length)
+        for name in TOKENS:
+            columns[name].append(getattr(answer, name))
+
+    def _flush(self) -> dict[str, Any]:
+        columns = self._columns
+        columns["answer"] = columns.pop("text")
+        counts = {name: np.array(columns[name], dtype=np.int64) for name in TOKENS}
+        charged = np.array(columns["billed"]) != "unpaid"
+        for name, lane in (("cost", self.batch.round.lane), ("realtime", Lane.DIRECT)):
+            tier, price = price_rows(self._sheet, lane, counts)
+            columns[name] = np.where(charged, price, 0)
+            if name == "cost":
+                columns["tier"] = tier.tolist()
+        self._clear()
+        return columns
+
+    def missing(self) -> Iterator[dict[str, Any]]:
+        """Rows that no line spoke of."""
+        left = sorted(self._left)
+        words = "The provider's answer does not mention this row."
+        for i in range(0, len(left), PORTION):
+            yield {
+                "_row": left[i : i + PORTION],
+                "kind": OutcomeKind.MISSING.value,
+                "cause": Cause.MISSING.value,
+                "message": words,
+                "billed": "unknown",
+            }
+
+
+def _ours(line: bytes) -> Answer:
+    """A line that the direct lane wrote for a row without an answer."""
+    try:
+        data = orjson.loads(line)
+        said = data["batchui"]
+        if "no_answer" in said:
+            return Answer(data["custom_id"], OutcomeKind.MISSING, Cause.NO_ANSWER, said["no_answer"], billed="unknown")
+        return Answer(data["custom_id"], OutcomeKind.FAILED, Cause(said["error"]["cause"]), said["error"]["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return Answer("", OutcomeKind.FAILED, Cause.UNREADABLE)
+
+
+def _say_strays(batch: Batch, strays: dict[str, int]) -> None:
+    if strays:
+        told = ", ".join(f"{n:,} {what}" for what, n in sorted(strays.items()))
+        note(batch.job, "batch:strays", f"Batch {batch.number}: lines that belong to no row of it were set aside ({told})", batch, **strays)
+
+
+def _delete_remote(batch: Batch) -> None:
+    """Remove the provider's copies; ours are whole. A failure costs nothing but their retention."""
+    try:
+        with calling(batch.connection) as provider:
+            provider.delete(provider.get(batch.provider_batch_id))
+        note(batch.job, "batch:deleted", f"Batch {batch.number}: files at the provider deleted", batch)
+    except ProviderError as error:
+        note(batch.job, "batch:not-deleted", f"Batch {batch.number}: files at the provider could not be deleted: {error.message}", batch)

@@ -1,0 +1,103 @@
+"""Connections: made, changed and tested, with the key sealed and the host checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from jobs.engine import audit_log
+from jobs.engine.remote import calling, seal_key
+from jobs.errors import BadInput, ProviderError
+from jobs.models import Connection, Workspace
+from jobs.providers.base import Limits
+from jobs.providers.http import check_base_url
+from jobs.words import ProviderKind
+
+_KEY = re.compile(r"[\x21-\x7e]{1,500}\Z")
+
+
+@sensitive_variables("key")
+def save_connection(
+    workspace: Workspace,
+    user: AbstractBaseUser | None,
+    *,
+    name: str,
+    kind: str,
+    base_url: str = "",
+    key: str = "",
+    limits: dict[str, Any] | None = None,
+    delete_remote_files: bool | None = None,
+    connection: Connection | None = None,
+    by_operator: bool = False,
+) -> tuple[Connection, bool]:
+    """The connection, and whether it is new. Raises BadInput; nothing is half done.
+
+    Another host needs the key again: a key must not follow where its owner did not send it.
+    """
+    kind, base_url, name = ProviderKind(kind), base_url.strip().rstrip("/"), name.strip()
+    if not name:
+        raise BadInput("A connection needs a name.")
+    if kind == ProviderKind.OPENAI_COMPATIBLE and not base_url:
+        raise BadInput("An OpenAI-compatible connection needs its base URL.", "It usually ends in /v1.")
+    if key and not _KEY.match(key):
+        raise BadInput("The key has characters that no API key has.", "Copy it again, without spaces or line breaks.")
+    connection = connection or Connection.objects.filter(workspace=workspace, name=name, archived_at__isnull=True).first()
+    made = connection is None
+    connection = connection or Connection(workspace=workspace, created_by=user)
+    if base_url and not (connection.is_sandbox and base_url == connection.base_url):
+        check_base_url(base_url, settings.ALLOW_PRIVATE_HOSTS or by_operator)
+    moved = not made and (connection.base_url, connection.kind) != (base_url, kind)
+    if (made or moved) and not key:
+        raise BadInput("Enter the API key." if made else "The address changed, so the key must be entered again.")
+    if moved and connection.batches.exclude(state__in=["settled", "rejected"]).exists():
+        raise BadInput("Batches of this connection are still at the provider, so its address and kind cannot change now.")
+    with transaction.atomic():
+        connection.name, connection.kind, connection.base_url = name, kind, base_url
+        if limits is not None:
+            connection.limits = _checked_limits(limits)
+        if delete_remote_files is not None:
+            connection.delete_remote_files = delete_remote_files
+        if key:
+            seal_key(connection, key)
+            connection.problem = ""
+        if Connection.objects.filter(workspace=workspace, name=name).exclude(pk=connection.pk).exists():
+            raise BadInput(f"There is a connection “{name}” already.", "Choose another name.")
+        connection.save()
+        audit_log.write(workspace, user, "connection added" if made else "connection changed", name, key_changed=bool(key))
+    return connection, made
+
+
+def _checked_limits(limits: dict[str, Any]) -> dict[str, int]:
+    known = {f.name for f in fields(Limits)}
+    found: dict[str, int] = {}
+    for name, value in limits.items():
+        if name not in known:
+            raise BadInput(f"“{name}” is not a limit.")
+        if value in (None, ""):
+            continue
+        if not isinstance(value, int) or value < 1:
+            raise BadInput(f"The limit {name.replace('_', ' ')} must be a whole number above 0.")
+        found[name] = value
+    return found
+
+
+def test_connection(connection: Connection) -> tuple[bool, str]:
+    """One cheap call: whether it works, and a sentence that says so or what is wrong. The models that it may use are kept."""
+    try:
+        with calling(connection) as provider:
+            words, ok = provider.test(), True
+            seen = [model.id for model in provider.models()]
+    except (ProviderError, BadInput) as error:
+        words, ok, seen = str(error), False, connection.models_seen
+    Connection.objects.filter(pk=connection.pk).update(
+        tested_at=timezone.now(), test_result=words[:500], test_ok=ok, models_seen=seen[:2000], problem="" if ok else words[:500]
+    )
+    connection.refresh_from_db()
+    return ok, words

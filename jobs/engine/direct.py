@@ -1,0 +1,251 @@
+"""The direct and flex lanes: ordinary calls with bounded concurrency, resumable without paying again for what was answered.
+
+Two append-only files beside the request file say how far it is: `sent` names a row before its request leaves, `answers.jsonl` keeps the raw
+answer in the shape of a batch's result line. After a crash a row that was sent and has no answer may have been charged: it becomes an outcome
+that says so, and only a person sends it again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.utils import timezone
+
+from jobs.engine import crash, places
+from jobs.engine.lease import Lease
+from jobs.engine.log import move
+from jobs.engine.remote import calling, limits_for
+from jobs.engine.spec import spec_from_json
+from jobs.errors import ProviderError
+from jobs.models import Batch, Connection
+from jobs.providers.base import Limits, Provider, RequestSpec
+from jobs.rows.cut import custom_id_of, line_of, row_of, rows_in
+from jobs.words import BatchState, Cause
+
+STEP_SECONDS = 120.0
+TRIES = 6
+ANSWERS, SENT = "answers.jsonl", "sent"
+PASSING = (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR)
+STOPPING = (Cause.AUTH, Cause.BILLING)
+
+
+@dataclass(slots=True)
+class Log:
+    """The two files of a direct batch. Writes are single appends, so that threads and crashes cannot mix lines."""
+
+    folder: Path
+    _sent: int = -1
+    _answers: int = -1
+
+    def open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._sent = os.open(self.folder / SENT, flags, 0o600)
+        self._answers = os.open(self.folder / ANSWERS, flags, 0o600)
+        for name, handle in ((SENT, self._sent), (ANSWERS, self._answers)):  # a line cut by a crash is closed, so that the next is whole
+            data = (self.folder / name).read_bytes()[-1:]
+            if data and data != b"\n":
+                os.write(handle, b"\n")
+
+    def send(self, row: int) -> None:
+        os.write(self._sent, b"%d\n" % row)
+        os.fdatasync(self._sent)
+
+    def back(self, row: int) -> None:
+        """The provider refused it for now and charged nothing."""
+        os.write(self._sent, b"-%d\n" % row)
+
+    def answer(self, line: bytes) -> None:
+        os.write(self._answers, line.rstrip(b"\n") + b"\n")
+
+    def close(self) -> None:
+        for handle in (self._sent, self._answers):
+            if handle >= 0:
+                os.fdatasync(handle)
+                os.close(handle)
+
+    def sent(self) -> set[int]:
+        path, found = self.folder / SENT, set()
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
+            if line.isdigit():
+                found.add(int(line))
+            elif line[:1] == b"-" and line[1:].isdigit():
+                found.discard(int(line[1:]))
+        return found
+
+    def answered(self) -> set[int]:
+        found: set[int] = set()
+        path = self.folder / ANSWERS
+        if not path.exists():
+            return found
+        with path.open("rb") as lines:
+            for line in lines:
+                try:
+                    row = row_of(orjson.loads(line).get("custom_id", ""))
+                except (orjson.JSONDecodeError, AttributeError):
+                    continue
+                if row is not None:
+                    found.add(row)
+        return found
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many requests run at once: halved when the provider is busy, one more after each round of good answers; and per-minute limits."""
+
+    limits: Limits
+    now: float = 1.0
+    good: int = 0
+    pause_until: float = 0.0
+    starts: list[float] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.now = float(self.limits.concurrency)
+
+    def may_start(self, running: int) -> bool:
+        moment = time.monotonic()
+        self.starts = [at for at in self.starts if at > moment - 60.0]
+        per_minute = self.limits.requests_per_minute
+        return moment >= self.pause_until and running < max(1, int(self.now)) and (not per_minute or len(self.starts) < per_minute)
+
+    def busy(self, retry_after: float | None) -> None:
+        with self.lock:
+            self.now, self.good = max(1.0, self.now / 2), 0
+            self.pause_until = max(self.pause_until, time.monotonic() + (retry_after or 1.0))
+
+    def well(self) -> None:
+        with self.lock:
+            self.good += 1
+            if self.good >= self.now:
+                self.now, self.good = min(float(self.limits.concurrency), self.now + 1), 0
+
+
+@dataclass(slots=True)
+class Run:
+    """One step over a direct batch."""
+
+    batch: Batch
+    lease: Lease
+    provider: Provider
+    spec: RequestSpec
+    log: Log
+    pace: Pace
+    stop: ProviderError | None = None
+    n_done: int = 0
+
+
+def run(batch: Batch, lease: Lease) -> None:
+    """Send what was not sent yet, for as long as a step may take; when every row is answered the batch is collected like any other."""
+    log = Log(places.results_folder(batch))
+    rows = [int(row) for row in rows_in(places.request_file(batch))]
+    log.open()
+    try:
+        answered = log.answered()
+        for row in sorted(log.sent() - answered):
+            log.answer(lost_line(batch.token, row, "The request was sent, and its answer was lost when the worker stopped."))
+            answered.add(row)
+        todo = [row for row in rows if row not in answered]
+        if not (batch.cancel_requested_at or batch.job.cancel_requested_at):
+            with lease.kept(), calling(batch.connection) as provider:
+                going = Run(batch, lease, provider, spec_from_json(batch.round.spec), log, Pace(limits_for(batch.connection)), n_done=len(answered))
+                todo = _work(going, todo)
+                if going.stop is not None:  # a key or an account that does not work: the rest cannot either
+                    for row in todo:
+                        log.answer(_error_line(going, row, going.stop))
+                    todo = []
+                _report(going, len(rows), todo)
+    finally:
+        log.close()
+    batch.refresh_from_db(fields=["cancel_requested_at"])
+    if not todo or batch.cancel_requested_at:
+        words = f"Batch {batch.number}: {len(rows) - len(todo):,} of {len(rows):,} rows answered in real time"
+        move(batch, lease, BatchState.FETCHED, words, provider_batch_id=f"direct-{batch.pk.hex}", wait_reason="", ended_at=timezone.now())
+
+
+def lost_line(token: str, row: int, message: str) -> bytes:
+    """A line of ours for a row whose answer nobody has."""
+    return orjson.dumps({"custom_id": custom_id_of(token, row), "batchui": {"no_answer": message}})
+
+
+def _work(going: Run, todo: list[int]) -> list[int]:
+    """Send rows with bounded concurrency; what is left when the step is over."""
+    ends = time.monotonic() + STEP_SECONDS
+    left = list(reversed(todo))
+    running: dict[Future[None], int] = {}
+    with ThreadPoolExecutor(max(1, going.pace.limits.concurrency)) as pool:
+        while (left or running) and (running or (going.stop is None and going.lease.holds() and time.monotonic() < ends)):
+            while left and going.stop is None and time.monotonic() < ends and going.lease.holds() and going.pace.may_start(len(running)):
+                row = left.pop()
+                going.pace.starts.append(time.monotonic())
+                running[pool.submit(_one, going, row)] = row
+            done, _ = wait(running, timeout=0.05, return_when=FIRST_COMPLETED)
+            for future in done:
+                row = running.pop(future)
+                if future.exception() is not None:
+                    if not isinstance(future.exception(), _NotNow):
+                        raise future.exception()  # type: ignore[misc]
+                    left.append(row)
+            if not running:
+                time.sleep(0.01)
+    return list(reversed(left))
+
+
+class _NotNow(Exception):
+    """The row was not taken; nothing was charged for it, and it stays to be sent."""
+
+
+def _one(going: Run, row: int) -> None:
+    """One row to its answer, through the refusals that pass."""
+    line = line_of(places.request_file(going.batch), row)
+    for attempt in range(TRIES):
+        if going.stop is not None:
+            raise _NotNow
+        going.log.send(row)
+        crash.point("direct after sent")
+        try:
+            _, raw = going.provider.call(line, going.spec)
+        except ProviderError as error:
+            if error.cause in STOPPING:
+                going.stop = error
+                going.log.answer(_error_line(going, row, error))
+                return
+            if error.cause in PASSING and error.status is not None and attempt + 1 < TRIES:
+                going.log.back(row)
+                going.pace.busy(error.retry_after)
+                _pause(going, error.retry_after or 0.5 * 2**attempt)
+                continue
+            going.log.answer(_error_line(going, row, error))
+            return
+        crash.point("direct after answer")
+        going.log.answer(raw)
+        going.pace.well()
+        going.n_done += 1
+        return
+
+
+def _pause(going: Run, seconds: float) -> None:
+    time.sleep(min(seconds, 60.0) if going.batch.connection.is_sandbox is False else min(seconds, 1.0))
+
+
+def _error_line(going: Run, row: int, error: ProviderError) -> bytes:
+    """The provider's refusal as a line; where no answer came at all the row may have been charged, and the line says so."""
+    if error.status is None:
+        return lost_line(going.batch.token, row, error.message)
+    what: dict[str, Any] = {"cause": error.cause.value, "message": error.message, "status": error.status, "code": error.code}
+    return orjson.dumps({"custom_id": custom_id_of(going.batch.token, row), "batchui": {"error": what, "raw": error.raw}})
+
+
+def _report(going: Run, total: int, todo: list[int]) -> None:
+    """Progress and trouble for the page, and when to go on."""
+    fields: dict[str, Any] = {"provider_counts": {"total": total, "succeeded": total - len(todo)}, "next_look_at": timezone.now(), "wait_reason": ""}
+    if going.stop is not None:
+        Connection.objects.filter(pk=going.batch.connection_id).update(problem=going.stop.message[:500])
+    going.lease.write(**fields)

@@ -1,0 +1,184 @@
+"""Follow: one walk of a connection's list tells the state of many batches; what the list does not show is asked for by id."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from jobs.engine.headroom import learn, token_limit
+from jobs.engine.lease import Lease, LostLease, claim
+from jobs.engine.log import move, note
+from jobs.engine.reject import reject_whole
+from jobs.engine.remote import calling
+from jobs.engine.windows import back_off, poll_interval, soon
+from jobs.errors import ProviderError
+from jobs.models import Batch, Connection
+from jobs.providers.base import LineError, Provider, RemoteBatch
+from jobs.words import BatchState, Cause
+
+MAX_PAGES = 10
+MAX_GETS = 5
+
+
+def follow(connection: Connection) -> None:
+    """Ask the provider of all submitted batches of the connection that are due, and note what it says."""
+    waiting = list(
+        Batch.objects.filter(connection=connection, state=BatchState.SUBMITTED).select_related("job", "round", "connection").order_by("submitted_at")
+    )
+    now = timezone.now()
+    due = [batch for batch in waiting if batch.next_look_at is None or batch.next_look_at <= now]
+    if not due:
+        return
+    try:
+        with calling(connection) as provider:
+            _cancel_wanted(due, provider)
+            known = {remote.id: remote for remote in _listed(waiting, provider)} if len(waiting) > 1 else {}
+            missing = [batch for batch in due if batch.provider_batch_id not in known]
+            for batch in missing[:MAX_GETS]:
+                _get_one(batch, provider, known)
+    except ProviderError as error:
+        _say_trouble(connection, due, error)
+        return
+    Connection.objects.filter(pk=connection.pk).exclude(problem="").update(problem="")
+    for batch in waiting:
+        if remote := known.get(batch.provider_batch_id):
+            take_note(batch, remote)
+    # Those that neither the list nor the few gets told of are asked for next time.
+    for batch in missing[MAX_GETS:]:
+        Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(next_look_at=soon(1.0))
+
+
+def _listed(waiting: list[Batch], provider: Provider) -> list[RemoteBatch]:
+    """Pages of the list, newest first, until all that we wait for were seen or are older than the page."""
+    wanted = {batch.provider_batch_id for batch in waiting}
+    first = min((batch.submitting_at or batch.created_at) for batch in waiting) - timedelta(minutes=10)
+    seen: list[RemoteBatch] = []
+    cursor = None
+    for _ in range(MAX_PAGES):
+        page = provider.list(cursor)
+        seen += page.batches
+        wanted -= {remote.id for remote in page.batches}
+        oldest = page.batches[-1].created_at if page.batches else None
+        if not wanted or page.next is None or page.next == cursor or not page.batches or (oldest is not None and oldest < first):
+            break
+        cursor = page.next
+    return seen
+
+
+def _get_one(batch: Batch, provider: Provider, known: dict[str, RemoteBatch]) -> None:
+    try:
+        known[batch.provider_batch_id] = provider.get(batch.provider_batch_id)
+    except ProviderError as error:
+        if error.status != 404:
+            raise
+        # A 404 is no verdict: seen seconds after a create, and for batches of another project's key.
+        age = timezone.now() - (batch.submitted_at or batch.created_at)
+        words = "the provider does not know this batch at the moment; asking again" + (
+            ". If the key was changed to one of another project, change it back" if age > timedelta(minutes=15) else ""
+        )
+        Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(
+            wait_reason=words, n_errors=batch.n_errors + 1, next_look_at=back_off(batch.n_errors + 1, cap=300)
+        )
+
+
+def _cancel_wanted(due: list[Batch], provider: Provider) -> None:
+    """Pass on the wish to cancel, once; the batch is followed to its end all the same, since what finished is paid for."""
+    for batch in due:
+        if not (batch.cancel_requested_at or batch.job.cancel_requested_at) or batch.cancel_sent_at:
+            continue
+        try:
+            provider.cancel(batch.provider_batch_id)
+            words = f"Batch {batch.number}: the provider was asked to cancel it"
+        except ProviderError as error:
+            if not error.definite or error.cause in (Cause.RATE_LIMITED, Cause.AUTH):
+                raise
+            words = f"Batch {batch.number}: the provider did not take the cancel ({error.message}); following it to its end"
+        Batch.objects.filter(pk=batch.pk).update(cancel_sent_at=timezone.now())
+        note(batch.job, "batch:cancel", words, batch)
+
+
+def _say_trouble(connection: Connection, due: list[Batch], error: ProviderError) -> None:
+    """The provider cannot be asked: say so on the connection and on each batch, and try again later. Nothing is given up."""
+    words = f"cannot ask the provider: {error.message}"
+    if error.cause is Cause.AUTH:
+        words = f"the key was not accepted; the batch goes on at the provider and is collected once the key works again ({error.message})"
+    Connection.objects.filter(pk=connection.pk).update(problem=words[:500])
+    for batch in due:
+        Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(
+            wait_reason=words[:500], n_errors=batch.n_errors + 1, next_look_at=back_off(batch.n_errors + 1, error.retry_after, cap=120)
+        )
+
+
+def take_note(batch: Batch, remote: RemoteBatch) -> None:
+    """Write what the provider said of a batch. An end starts the collection; a refusal of the whole frees the rows."""
+    lease = claim(Batch, batch.pk, state=BatchState.SUBMITTED)
+    if lease is None:
+        return
+    next_look_at = soon(0.0)
+    try:
+        if remote.failed:
+            _refused_whole(batch, remote, lease)
+        elif remote.ended:
+            fields = {"provider_status": remote.status[:60], "provider_counts": _counts(remote), "provider_raw": remote.raw, "wait_reason": ""}
+            fields["expires_at"] = remote.expires_at or batch.expires_at
+            fields["results_expire_at"] = remote.results_expire_at or batch.results_expire_at
+            move(batch, lease, BatchState.ENDED, f"Batch {batch.number}: {remote.status} at the provider", ended_at=timezone.now(), n_errors=0, **fields)
+        else:
+            next_look_at = soon(poll_interval(batch, batch.connection.is_sandbox))
+            _still_going(batch, remote, lease)
+    except LostLease:
+        return
+    lease.release(next_look_at)
+
+
+def _still_going(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
+    reason = ""
+    if batch.expires_at and timezone.now() > batch.expires_at + timedelta(minutes=10):
+        reason = "the provider is past its own time limit; still asking. You can cancel it and send what is left again"
+    changed = (remote.status, _counts(remote), reason) != (batch.provider_status, batch.provider_counts, batch.wait_reason)
+    lease.write(
+        provider_status=remote.status[:60],
+        provider_counts=_counts(remote),
+        expires_at=remote.expires_at or batch.expires_at,
+        results_expire_at=remote.results_expire_at or batch.results_expire_at,
+        wait_reason=reason,
+        n_errors=0,
+    )
+    if changed and remote.status != batch.provider_status:
+        note(batch.job, "batch:status", f"Batch {batch.number}: {remote.status} at the provider", batch)
+
+
+def _counts(remote: RemoteBatch) -> dict[str, int]:
+    counts = {"total": remote.n_requests, "succeeded": remote.n_succeeded, "failed": remote.n_failed}
+    return {name: n for name, n in counts.items() if n is not None}
+
+
+def _refused_whole(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
+    """The provider took the file and then ran nothing of it."""
+    errors = remote.errors or (LineError("", f"the provider failed the batch without saying why ({remote.status})", cause=Cause.PROVIDER_ERROR),)
+    later = [error for error in errors if error.later]
+    if later and not (batch.cancel_requested_at or batch.job.cancel_requested_at):
+        limit = learn(batch.connection, batch.model, later[0].message) or token_limit(batch.connection, batch.model)
+        if limit is None or batch.n_tokens <= limit:
+            _send_later(batch, lease, later[0])
+            return
+    reject_whole(batch, lease, errors[0].cause, errors[0].message, errors=errors, remote=remote)
+
+
+def _send_later(batch: Batch, lease: Lease, error: LineError) -> None:
+    """Back-pressure, not a failure: the same file goes again when there is room, and no attempt is counted."""
+    move(
+        batch,
+        lease,
+        BatchState.READY,
+        f"Batch {batch.number}: held back, the provider's limit of enqueued tokens is reached",
+        past_tokens=[*batch.past_tokens, batch.submit_token, batch.provider_batch_id],
+        submit_token="",
+        provider_batch_id="",
+        provider_status="",
+        submitting_at=None,
+        submitted_at=None,
+        wait_reason=f"waiting for headroom: {error.message}"[:500],
+        next_look_at=back_off(batch.n_submits, cap=5.0 if batch.connection.is_sandbox else 300.0),
+    )

@@ -1,0 +1,68 @@
+"""What a connection may have enqueued for a model, and whose turn it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from django.db.models import Sum
+
+from jobs import formats
+from jobs.engine.remote import limits_for
+from jobs.models import Batch, Connection
+from jobs.words import BatchState
+
+IN_FLIGHT = [BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.SUBMITTED]
+_LIMIT = re.compile(r"[Ll]imit:?\s*([\d,._]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """Tokens enqueued now against the limit (None: unknown) for one model of a connection."""
+
+    model: str
+    used: int
+    limit: int | None
+
+    def takes(self, n_tokens: int) -> bool:
+        return self.limit is None or self.used + n_tokens <= self.limit
+
+    @property
+    def words(self) -> str:
+        limit = formats.compact(self.limit or 0)
+        return f"waiting for headroom: {formats.compact(self.used)} of {limit} tokens enqueued on {self.model}"
+
+
+def token_limit(connection: Connection, model: str) -> int | None:
+    """The admin's limit, else what the provider's refusals taught us, else unknown."""
+    return limits_for(connection).enqueued_tokens or connection.learned.get("enqueued_tokens", {}).get(model)
+
+
+def headroom(connection: Connection, model: str) -> Headroom:
+    used = Batch.objects.filter(connection=connection, model=model, state__in=IN_FLIGHT).aggregate(n=Sum("n_tokens"))["n"] or 0
+    return Headroom(model, used, token_limit(connection, model))
+
+
+def is_next(batch: Batch) -> bool:
+    """Whether it is this batch's turn for the headroom: the job with least in flight first, then the oldest."""
+    ready = Batch.objects.filter(connection=batch.connection, model=batch.model, state=BatchState.READY, cancel_requested_at__isnull=True)
+    flying = dict(
+        Batch.objects.filter(connection=batch.connection, model=batch.model, state__in=IN_FLIGHT)
+        .values_list("job")
+        .annotate(n=Sum("n_tokens"))
+        .values_list("job", "n")
+    )
+    queue = sorted(ready.values_list("job", "job__launched_at", "number", "pk"), key=lambda r: (flying.get(r[0], 0), str(r[1]), r[2]))
+    return bool(queue) and queue[0][3] == batch.pk
+
+
+def learn(connection: Connection, model: str, message: str) -> int | None:
+    """Take the limit out of a refusal ("Limit: 2,000,000 enqueued tokens"); None where it names none."""
+    found = _LIMIT.search(message)
+    digits = re.sub(r"\D", "", found.group(1)) if found else ""
+    if not digits:
+        return None
+    learned = {**connection.learned, "enqueued_tokens": {**connection.learned.get("enqueued_tokens", {}), model: int(digits)}}
+    Connection.objects.filter(pk=connection.pk).update(learned=learned)
+    connection.learned = learned
+    return int(digits)

@@ -1,0 +1,174 @@
+"""Ingest: from a file that a person sent to an immutable dataset version, or to a reason why not and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import F, Max
+from django.utils import timezone
+
+from jobs.engine import places
+from jobs.engine.pump import nudge
+from jobs.errors import BadInput, BadTable
+from jobs.models import Dataset, DatasetUpload, DatasetVersion, Workspace
+from jobs.rows.child import ChildDied
+from jobs.rows.files import written_beside
+from jobs.rows.ingest import Ingested, ingest
+from jobs.rows.profile import profile
+from jobs.rows.reading import Reading
+
+MAX_ATTEMPTS = 2
+READ_SECONDS = 900
+AT_ONCE_BYTES = 8_000_000  # files this small are read while the person waits
+
+
+def receive(
+    workspace: Workspace,
+    user: AbstractBaseUser | None,
+    *,
+    filename: str,
+    chunks: Iterable[bytes],
+    dataset_name: str = "",
+    reading: dict[str, Any] | None = None,
+    max_bytes: int | None = None,
+) -> DatasetUpload:
+    """Stream an upload to disk and have it read: at once when it is small, else by a worker. Raises BadInput when it is too large."""
+    upload = DatasetUpload(
+        workspace=workspace,
+        created_by=user,
+        filename=filename[-255:],
+        dataset_name=(dataset_name.strip() or _stem(filename))[:200],
+        reading=reading or {},
+    )
+    source = places.upload_source(upload)
+    with written_beside(source) as part, part.open("wb") as out:
+        for chunk in chunks:
+            upload.n_bytes += len(chunk)
+            if max_bytes is not None and upload.n_bytes > max_bytes:
+                raise BadInput(f"The file is larger than the {max_bytes:,} bytes that this server takes.", "Split it, or ask an admin.")
+            out.write(chunk)
+    upload.next_look_at = timezone.now()
+    upload.save()
+    if upload.n_bytes <= AT_ONCE_BYTES:
+        read_upload(upload.pk)
+        upload.refresh_from_db()
+    else:
+        nudge("upload", upload.pk)
+    return upload
+
+
+def _stem(filename: str) -> str:
+    name = Path(filename.replace("\\", "/")).name
+    for _ in range(2):
+        stem, dot, ending = name.rpartition(".")
+        if dot and stem and len(ending) <= 7:
+            name = stem
+    return name or "Table"
+
+
+def read_upload(pk: Any) -> None:
+    """One try at reading an upload: a version, or refused with the reason. Counted before the work, so a file that kills its reader is given up."""
+    now = timezone.now()
+    again = now + timedelta(seconds=READ_SECONDS + 60)
+    claimed = DatasetUpload.objects.filter(pk=pk, state__in=[DatasetUpload.RECEIVED, DatasetUpload.READING], next_look_at__isnull=False)
+    if claimed.update(state=DatasetUpload.READING, n_attempts=F("n_attempts") + 1, next_look_at=again) != 1:
+        return
+    upload = DatasetUpload.objects.get(pk=pk)
+    if upload.n_attempts > MAX_ATTEMPTS:
+        _refuse(upload, BadTable("The file could not be read: reading it was cut off twice.", hint="Try a smaller file."))
+        return
+    folder = places.version_folder(upload.workspace_id, uuid.uuid4())
+    try:
+        _make_version(upload, folder)
+    except (BadTable, ChildDied) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        _refuse(upload, error if isinstance(error, BadTable) else BadTable(str(error), hint="Try a smaller file, or split it."))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        DatasetUpload.objects.filter(pk=pk).update(next_look_at=timezone.now() + timedelta(seconds=5))
+        raise
+
+
+def _make_version(upload: DatasetUpload, folder: Path) -> None:
+    source = places.upload_source(upload)
+    reading = Reading.from_dict(upload.reading) if upload.reading else None
+    folder.mkdir(parents=True)
+    done = ingest(source, folder / "table.parquet", filename=upload.filename, reading=reading)
+    columns = [column.to_dict() for column in done.columns]
+    profiles = [each.to_dict() for each in profile(folder / "table.parquet", done.columns)]
+    os.link(source, folder / "source")  # two names until the ledger knows the new one: a crash between loses nothing
+    with transaction.atomic():
+        dataset, _ = Dataset.objects.get_or_create(
+            workspace=upload.workspace, name=upload.dataset_name, defaults={"created_by": upload.created_by}
+        )
+        same = dataset.versions.filter(sha256=done.sha256, reading=done.reading.to_dict()).first()
+        if same is None:
+            same = _new_version(upload, dataset, done, columns, profiles, folder)
+            repeated = False
+        else:
+            repeated = True
+        DatasetUpload.objects.filter(pk=upload.pk).update(state=DatasetUpload.DONE, version=same, repeated=repeated, next_look_at=None)
+    source.unlink()
+    if repeated:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_version(
+    upload: DatasetUpload, dataset: Dataset, done: Ingested, columns: list[Any], profiles: list[Any], folder: Path
+) -> DatasetVersion:
+    last = dataset.versions.aggregate(n=Max("number"))["n"] or 0
+    return DatasetVersion.objects.create(
+        id=uuid.UUID(folder.name),
+        dataset=dataset,
+        number=last + 1,
+        sha256=done.sha256,
+        filename=upload.filename,
+        n_bytes=done.n_bytes,
+        n_rows=done.n_rows,
+        columns=columns,
+        reading=done.reading.to_dict(),
+        notes=list(done.notes),
+        profile=profiles,
+        created_by=upload.created_by,
+    )
+
+
+def _refuse(upload: DatasetUpload, error: BadTable) -> None:
+    problem = {
+        "message": error.message,
+        "hint": error.hint,
+        "line": error.where.line,
+        "found": error.where.found,
+        "expected": error.where.expected,
+    }
+    places.upload_source(upload).unlink(missing_ok=True)
+    DatasetUpload.objects.filter(pk=upload.pk).update(state=DatasetUpload.REFUSED, problem=problem, next_look_at=None)
+
+
+def read_again(version: DatasetVersion, reading: dict[str, Any], user: AbstractBaseUser | None) -> DatasetUpload:
+    """Read a version's source once more with a corrected guess, as a new version of the same dataset."""
+    source = places.version_folder(version.dataset.workspace_id, version.pk) / "source"
+
+    def chunks() -> Iterable[bytes]:
+        with source.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                yield chunk
+
+    return receive(
+        version.dataset.workspace,
+        user,
+        filename=version.filename,
+        chunks=chunks(),
+        dataset_name=version.dataset.name,
+        reading=reading,
+    )
+
+

@@ -1,0 +1,105 @@
+"""One worker at a time: claim by compare-and-swap on a token and a deadline.
+
+The ledger's clock decides who may claim; the holder's own boot clock, which neither stepping the wall clock nor
+suspending the machine fools, decides whether it may still act. Both are asked before the call that costs money.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection as db
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+
+def default_seconds() -> float:
+    """How long a lease lives without being renewed: a worker that dies is replaced after it."""
+    return float(settings.LEASE_SECONDS)
+
+
+class LostLease(Exception):
+    """Somebody else holds the work now, or its state is no longer what it was: do nothing more."""
+
+
+def boot_clock() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to work on one row of the ledger until `ends` (boot clock, seconds)."""
+
+    model: type[models.Model]
+    pk: Any
+    token: int
+    ends: float
+
+    def holds(self, margin: float = 0.0) -> bool:
+        """Whether at least `margin` seconds are left."""
+        return boot_clock() + margin < self.ends
+
+    def write(self, where: dict[str, Any] | None = None, **fields: Any) -> None:
+        """Change the row if it is still ours, and still as `where` says; else LostLease and nothing is written."""
+        rows = self.model._default_manager.filter(pk=self.pk, lease_token=self.token, lease_until__gt=timezone.now(), **(where or {}))
+        if not self.holds() or rows.update(**fields) != 1:
+            raise LostLease(f"{self.model.__name__} {self.pk}")
+
+    def renew(self, seconds: float | None = None) -> None:
+        seconds = seconds or default_seconds()
+        ends = boot_clock() + seconds
+        self.write(lease_until=timezone.now() + timedelta(seconds=seconds))
+        self.ends = ends
+
+    def release(self, next_look_at: datetime | None = None) -> None:
+        """Give the row back. `next_look_at` set meanwhile by somebody who wants it sooner is overwritten only by a value that is given."""
+        fields: dict[str, Any] = {"lease_until": None}
+        if next_look_at is not None:
+            fields["next_look_at"] = next_look_at
+        self.model._default_manager.filter(pk=self.pk, lease_token=self.token).update(**fields)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew in the background while long work (a download) runs. The work itself checks `holds()` where it matters."""
+        stop, every = threading.Event(), default_seconds() / 3
+
+        def beat() -> None:
+            try:
+                while not stop.wait(every):
+                    self.renew()
+            except Exception:  # the lease simply runs out; the worker notices at its next write
+                return
+            finally:
+                db.close()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def claim(model: type[models.Model], pk: Any, seconds: float | None = None, **where: Any) -> Lease | None:
+    """The lease on the row, or None where somebody holds it or it is not as `where` says."""
+    seconds = seconds or default_seconds()
+    ends = boot_clock() + seconds
+    now = timezone.now()
+    free = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+    with transaction.atomic():
+        token = model._default_manager.filter(free, pk=pk, **where).values_list("lease_token", flat=True).first()
+        if token is None:
+            return None
+        taken = model._default_manager.filter(free, pk=pk, lease_token=token, **where).update(
+            lease_token=token + 1, lease_until=now + timedelta(seconds=seconds)
+        )
+    return Lease(model, pk, token + 1, ends) if taken == 1 else None

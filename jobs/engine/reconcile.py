@@ -1,0 +1,174 @@
+"""Look for a batch whose create had no clear answer. Found: adopt. Proved absent: send again. Else: wait, and say so (RELIABILITY 2.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from jobs.engine import journal
+from jobs.engine.lease import Lease
+from jobs.engine.log import move, note
+from jobs.engine.reject import free_unsent
+from jobs.engine.remote import calling
+from jobs.engine.submit import adopt
+from jobs.engine.windows import back_off, soon, windows_of
+from jobs.errors import ProviderError
+from jobs.models import Batch
+from jobs.providers.base import Provider, RemoteBatch
+from jobs.providers.registry import abilities_of
+from jobs.words import BatchState
+
+MAX_PAGES = 200
+NEEDED_LOOKS = 2
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a walk through the provider's list found. Absence counts only if the walk was `complete`."""
+
+    found: list[RemoteBatch] = field(default_factory=list)
+    complete: bool = False
+    oddity: str = ""
+
+
+def reconcile(batch: Batch, lease: Lease) -> None:
+    """One look for a batch in SUBMITTING (its worker died) or UNKNOWN."""
+    if known := journal.read(batch):
+        adopt(batch, lease, RemoteBatch(id=known, status="", ended=False), f"Batch {batch.number}: found in our journal as {known}")
+        return
+    try:
+        with calling(batch.connection) as provider:
+            walk = look(batch, provider)
+            if walk.found:
+                _adopt_found(batch, lease, walk.found, provider)
+                return
+    except ProviderError as error:
+        _wait(batch, lease, f"cannot look for it: {error.message}", back_off(batch.n_errors + 1, error.retry_after, 60), batch.n_errors + 1)
+        return
+    if not walk.complete:
+        _wait(batch, lease, f"the provider's list cannot be trusted ({walk.oddity}), so nothing is sent again", soon(60), batch.n_errors + 1)
+        return
+    _not_there(batch, lease)
+
+
+def _not_there(batch: Batch, lease: Lease) -> None:
+    """A complete walk did not find it: believe that only after the window, and only the second time."""
+    windows, now = windows_of(batch.connection), timezone.now()
+    since = batch.submitting_at or now
+    certain_at = since + timedelta(seconds=windows.absence)
+    if now < certain_at:
+        minutes = max(1, round((certain_at - now).total_seconds() / 60))
+        words = f"not found at the provider yet; it may still turn up, so nothing is sent again for about {minutes} min"
+        _wait(batch, lease, words, min(certain_at, soon(windows.apart)), 0)
+        return
+    if batch.n_absent + 1 < NEEDED_LOOKS:
+        lease.write(n_absent=batch.n_absent + 1, absent_at=now, next_look_at=soon(windows.apart), wait_reason="not found at the provider; one more look, then it is sent again")
+        return
+    if batch.absent_at and now < batch.absent_at + timedelta(seconds=windows.apart * 0.9):
+        lease.write(next_look_at=batch.absent_at + timedelta(seconds=windows.apart))
+        return
+    if batch.cancel_requested_at or batch.job.cancel_requested_at:
+        free_unsent(batch, lease)
+        return
+    move(
+        batch,
+        lease,
+        BatchState.READY,
+        f"Batch {batch.number}: proved absent at the provider, so it is sent again",
+        past_tokens=[*batch.past_tokens, batch.submit_token],
+        submit_token="",
+        submitting_at=None,
+        wait_reason="",
+        next_look_at=now,
+    )
+
+
+def look(batch: Batch, provider: Provider) -> Walk:
+    """Walk the list, newest first, past the moment of the mark; never trusting a list that repeats itself or stops short."""
+    mark = batch.submitting_at or timezone.now()
+    oldest = mark - timedelta(seconds=windows_of(batch.connection).skew)
+    walk, seen, cursor = Walk(), set(), None
+    for _ in range(MAX_PAGES):
+        page = provider.list(cursor)
+        ids = [remote.id for remote in page.batches]
+        if seen.intersection(ids) or len(set(ids)) != len(ids):
+            walk.oddity = "it names a batch twice"
+            return walk
+        seen.update(ids)
+        walk.found += [remote for remote in page.batches if _is_it(batch, remote, mark)]
+        if page.next is None:
+            walk.complete = True
+            return walk
+        if not page.batches:
+            walk.oddity = "an empty page says that more follow"
+            return walk
+        if all(remote.created_at and remote.created_at < oldest for remote in page.batches):
+            walk.complete = True
+            return walk
+        cursor = page.next
+    walk.oddity = f"it did not end after {MAX_PAGES} pages"
+    return walk
+
+
+def _is_it(batch: Batch, remote: RemoteBatch, mark: datetime) -> bool:
+    if abilities_of(batch.connection.kind).serial_creates:
+        return _could_be(batch, remote, mark)
+    if remote.id in batch.past_tokens:
+        return False
+    if remote.token and remote.token == batch.submit_token:
+        return True
+    # An upload serves one file; an older create of the same file that was refused is known to the ledger as not created.
+    return bool(batch.upload_id) and remote.input_file_id == batch.upload_id and remote.token in ("", batch.submit_token)
+
+
+def _could_be(batch: Batch, remote: RemoteBatch, mark: datetime) -> bool:
+    """By time and count, where the provider takes no token of ours: an id the ledger does not know, made since the mark, as long as ours."""
+    if remote.created_at is None or remote.created_at < mark - timedelta(seconds=60):
+        return False
+    if remote.n_requests is not None and remote.n_requests != batch.n_requests:
+        return False
+    if remote.id in batch.past_tokens:
+        return False
+    return not Batch.objects.filter(connection=batch.connection, provider_batch_id=remote.id).exists()
+
+
+def _adopt_found(batch: Batch, lease: Lease, found: list[RemoteBatch], provider: Provider) -> None:
+    serial = abilities_of(batch.connection.kind).serial_creates
+    if serial:
+        found = [remote for remote in found if not _refuted(batch, remote, provider)]
+        if not found:
+            _not_there(batch, lease)
+            return
+    found = sorted(found, key=lambda remote: (remote.created_at is None, remote.created_at))
+    if len(found) > 1 and serial:
+        _wait(batch, lease, f"{len(found)} batches at the provider could be this one; waiting until one of them ends and can be told", soon(30), 0)
+        return
+    provisional = serial and _confirmed(batch, found[0], provider) is not True
+    adopt(batch, lease, found[0], f"Batch {batch.number}: found at the provider as {found[0].id}", provisional=provisional)
+    for twin in found[1:]:
+        note(batch.job, "batch:twin", f"Batch {batch.number}: the provider also made {twin.id}; cancelling it", batch, provider_batch_id=twin.id)
+        provider.cancel(twin.id)
+
+
+def _confirmed(batch: Batch, remote: RemoteBatch, provider: Provider) -> bool | None:
+    """Whether the first result's custom_id is ours; None as long as there is no result to ask."""
+    if not remote.ended:
+        return None
+    first = provider.first_custom_id(remote)
+    return None if first is None else first.startswith(f"{batch.token}-")
+
+
+def _refuted(batch: Batch, remote: RemoteBatch, provider: Provider) -> bool:
+    return _confirmed(batch, remote, provider) is False
+
+
+def _wait(batch: Batch, lease: Lease, words: str, at: datetime, n_errors: int) -> None:
+    """Stay unknown, say why, and remember when to look again."""
+    fields = {"wait_reason": words[:500], "next_look_at": at, "n_errors": n_errors}
+    if batch.state == BatchState.SUBMITTING:
+        move(batch, lease, BatchState.UNKNOWN, f"Batch {batch.number}: its worker stopped during the create; {words}", **fields)
+    else:
+        lease.write(**fields)
+

@@ -1,0 +1,58 @@
+"""From prompt version, model and parameters to the frozen request spec and price sheet of a job or round."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from django.utils import timezone
+
+from jobs.costs.lookup import price_sheet
+from jobs.costs.prices import PriceSheet
+from jobs.errors import BadInput
+from jobs.models import Connection, PriceOverride, PromptVersion, Workspace
+from jobs.providers.base import RequestSpec
+from jobs.providers.registry import encoder_for
+from jobs.words import Lane, PromptKind
+
+
+def spec_for(version: PromptVersion, model: str, lane: Lane = Lane.BATCH, changes: dict[str, Any] | None = None) -> RequestSpec:
+    """The request spec of a prompt version on a model, with `changes` to its parameters."""
+    params = {**version.params, **(changes or {})}
+    most = params.pop("max_output_tokens", None)
+    cache = bool(params.pop("cache_prefix", False))
+    return RequestSpec(
+        kind=version.kind,
+        model=model,
+        max_output_tokens=int(most) if most and version.kind == PromptKind.GENERATE else None,
+        schema=version.schema if version.kind == PromptKind.GENERATE else None,
+        params={name: value for name, value in params.items() if value is not None},
+        cache_prefix=cache,
+        service_tier="flex" if lane == Lane.FLEX else "",
+    )
+
+
+def spec_to_json(spec: RequestSpec) -> dict[str, Any]:
+    return asdict(spec)
+
+
+def spec_from_json(data: dict[str, Any]) -> RequestSpec:
+    known = {f.name for f in fields(RequestSpec)}
+    return RequestSpec(**{name: value for name, value in data.items() if name in known})
+
+
+def check_spec(connection: Connection, spec: RequestSpec) -> None:
+    """Raise BadInput where the provider's kind cannot be told what the spec says; nothing is sent."""
+    if not spec.model:
+        raise BadInput("No model is chosen.", "Pick one from the table.")
+    encoder_for(connection.kind, spec)("check-0", "", "x")
+
+
+def overrides_of(workspace: Workspace, kind: str) -> dict[str, Any]:
+    return dict(PriceOverride.objects.filter(workspace=workspace, kind=kind).values_list("model", "prices"))
+
+
+def sheet_for(connection: Connection, model: str) -> PriceSheet:
+    """Today's prices of the model on this connection, to be frozen; `known` is False where there are none."""
+    overrides = overrides_of(connection.workspace, connection.kind)
+    return price_sheet(connection.kind, model, overrides=overrides, today=timezone.localdate())

@@ -1,0 +1,165 @@
+"""Submit: write-ahead, one create, and a look instead of a guess where the answer is lost (RELIABILITY 2.4)."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Literal
+
+from django.utils import timezone
+
+from jobs.engine import crash, journal
+from jobs.engine.headroom import headroom, is_next
+from jobs.engine.lease import Lease, claim, default_seconds
+from jobs.engine.log import move
+from jobs.engine.places import request_file
+from jobs.engine.reject import free_unsent, reject_whole
+from jobs.engine.remote import calling, limits_for
+from jobs.engine.windows import back_off, soon, windows_of
+from jobs.errors import ProviderError
+from jobs.models import Batch, Connection
+from jobs.providers.base import Provider, RemoteBatch
+from jobs.providers.registry import abilities_of
+from jobs.words import BatchState, Cause, PromptKind
+
+UPLOAD_TRIES = 8
+
+
+def submit(batch: Batch, lease: Lease) -> None:
+    """One step of a READY batch: held back, uploaded and created, or freed. Never two creates for one mark."""
+    if batch.cancel_requested_at or batch.job.cancel_requested_at:
+        free_unsent(batch, lease)
+        return
+    if reason := _why_wait(batch):
+        lease.write(wait_reason=reason[:500], next_look_at=soon(2.0 if is_next(batch) else 15.0))
+        return
+    mutex = _create_mutex(batch)
+    if mutex is False:
+        lease.write(wait_reason="waiting its turn: this provider takes one new batch at a time", next_look_at=soon(1.0))
+        return
+    try:
+        with lease.kept(), mutex.kept() if mutex else nullcontext(), calling(batch.connection) as provider:
+            if _upload(batch, lease, provider):
+                _create(batch, lease, provider)
+    finally:
+        if mutex:
+            mutex.release()
+
+
+def _why_wait(batch: Batch) -> str:
+    room = headroom(batch.connection, batch.model)
+    if room.limit is not None and room.used and (not room.takes(batch.n_tokens) or not is_next(batch)):
+        return room.words
+    per_minute = limits_for(batch.connection).creates_per_minute
+    minute_ago = timezone.now() - timedelta(seconds=60)
+    recent = Batch.objects.filter(connection=batch.connection, submitting_at__gt=minute_ago).count()
+    if per_minute and recent >= per_minute:
+        return f"waiting: {recent} batches were created in the last minute, the limit of this connection is {per_minute}"
+    return ""
+
+
+def _create_mutex(batch: Batch) -> Lease | Literal[False] | None:
+    """Where a lost create can only be found by time and count, creates go one at a time, and none while one is looked for."""
+    if not abilities_of(batch.connection.kind).serial_creates:
+        return None
+    mutex = claim(Connection, batch.connection_id)
+    if mutex is None:
+        return False
+    open_creates = Batch.objects.filter(connection=batch.connection, state__in=[BatchState.SUBMITTING, BatchState.UNKNOWN])
+    if open_creates.exclude(pk=batch.pk).exists():
+        mutex.release()
+        return False
+    return mutex
+
+
+def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
+    """The request file at the provider, its id committed. An upload costs nothing, so a lost answer is looked for once and else repeated."""
+    if batch.upload_id:
+        return True
+    name = f"batchui-{batch.pk.hex}.jsonl"
+    try:
+        crash.point("before upload")
+        known = provider.find_upload(name, batch.n_bytes) if batch.n_errors else None
+        upload_id = known or provider.upload(request_file(batch), name)
+        crash.point("after upload")
+    except ProviderError as error:
+        _not_created(batch, lease, error, f"the request file could not be uploaded: {error.message}")
+        return False
+    if upload_id:
+        lease.write(upload_id=upload_id)
+        batch.upload_id = upload_id
+    return True
+
+
+def _create(batch: Batch, lease: Lease, provider: Provider) -> None:
+    batch.submit_token = uuid.uuid4().hex
+    marked = {"submit_token": batch.submit_token, "submitting_at": timezone.now(), "n_submits": batch.n_submits + 1, "wait_reason": ""}
+    move(batch, lease, BatchState.SUBMITTING, f"Batch {batch.number}: submitting {batch.n_requests:,} rows", n_absent=0, absent_at=None, **marked)
+    crash.point("after mark")
+    if not lease.holds(default_seconds() / 4):  # a machine that slept: nothing was sent, the look-up will prove it
+        return
+    try:
+        created = provider.create(
+            request_file(batch), file_id=batch.upload_id, token=batch.submit_token, kind=PromptKind(batch.round.prompt_version.kind)
+        )
+    except ProviderError as error:
+        crash.point("after refusal")
+        if not error.definite:
+            wait = windows_of(batch.connection).apart
+            move(
+                batch,
+                lease,
+                BatchState.UNKNOWN,
+                f"Batch {batch.number}: no clear answer to the create ({error.message}); looking for it at the provider",
+                problem=error.message[:1000],
+                wait_reason="the provider did not say whether it took the batch; looking for it there before anything else is sent",
+                next_look_at=soon(min(wait, 15.0)),
+            )
+        else:
+            _not_created(batch, lease, error, error.message)
+        return
+    crash.point("after answer")
+    journal.write(batch, created.batch.id, created.request_id)
+    crash.point("after journal")
+    adopt(batch, lease, created.batch)
+
+
+def adopt(batch: Batch, lease: Lease, remote: RemoteBatch, text: str = "", provisional: bool = False) -> None:
+    """The provider has it: commit its id and what is known of its times."""
+    move(
+        batch,
+        lease,
+        BatchState.SUBMITTED,
+        text or f"Batch {batch.number}: taken by the provider as {remote.id}",
+        provider_batch_id=remote.id,
+        provider_status=remote.status,
+        provisional=provisional,
+        submitted_at=timezone.now(),
+        expires_at=remote.expires_at,
+        results_expire_at=remote.results_expire_at,
+        wait_reason="",
+        problem="",
+        n_errors=0,
+        next_look_at=soon(0.3),
+    )
+    crash.point("after submitted")
+
+
+def _not_created(batch: Batch, lease: Lease, error: ProviderError, text: str) -> None:
+    """Nothing was created: later again where that helps, else the rows get their outcome and are free."""
+    later = (
+        error.cause in (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR, Cause.TIMEOUT)
+        or error.code == "file_not_visible"
+        or not error.definite  # an upload without an answer
+    )
+    tries = batch.n_errors + 1
+    if later and (error.cause is not Cause.INVALID_REQUEST or tries <= UPLOAD_TRIES):
+        fields = {"n_errors": tries, "problem": error.message[:1000], "wait_reason": f"trying again soon: {text}"[:500]}
+        at = soon(1.0) if error.code == "file_not_visible" else back_off(tries, error.retry_after)
+        if batch.state == BatchState.READY:
+            lease.write(next_look_at=at, **fields)
+        else:
+            move(batch, lease, BatchState.READY, f"Batch {batch.number}: not taken, {text}", next_look_at=at, submitting_at=None, **fields)
+        return
+    reject_whole(batch, lease, error.cause, text)

@@ -1,0 +1,71 @@
+"""The counters of a job: those of its standings and its money, moved in the same transaction as the state that they speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.db.models import F
+
+from jobs.models import Job
+from jobs.rows.outcomes import sum_outcomes
+from jobs.words import OutcomeKind
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one outcome file adds up to."""
+
+    kinds: dict[str, int] = field(default_factory=dict)
+    paid: Decimal = Decimal(0)
+    realtime: Decimal = Decimal(0)
+    wasted: Decimal = Decimal(0)
+    n_unpriced: int = 0
+    usage: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        return sum(self.kinds.values())
+
+    def batch_fields(self) -> dict[str, Any]:
+        return {"outcomes": self.kinds, "paid_usd": self.paid, "realtime_usd": self.realtime, "usage": self.usage}
+
+
+def tally_of(outcomes: Path) -> Tally:
+    """Count an outcome file. Money that is only possibly billed ("unknown") is not in `paid`; the receipt shows it apart."""
+    tally = Tally()
+    for (_, _, kind, billed), sums in sum_outcomes([outcomes]).items():
+        tally.kinds[kind] = tally.kinds.get(kind, 0) + sums.n
+        if billed != "paid":
+            continue
+        tally.paid += sums.cost
+        tally.realtime += sums.realtime
+        tally.n_unpriced += sums.n_unpriced
+        if kind != OutcomeKind.SUCCEEDED:
+            tally.wasted += sums.cost
+        for name in ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"):
+            tally.usage[name] = tally.usage.get(name, 0) + getattr(sums, name)
+    return tally
+
+
+def add(job_id: Any, tally: Tally) -> None:
+    """Add a settled batch to its job's counters; inside the transaction that settles it."""
+    fields: dict[str, Any] = {f"n_{kind}": F(f"n_{kind}") + n for kind, n in tally.kinds.items()}
+    fields |= {
+        "paid_usd": F("paid_usd") + tally.paid,
+        "realtime_usd": F("realtime_usd") + tally.realtime,
+        "wasted_usd": F("wasted_usd") + tally.wasted,
+        "n_unpriced": F("n_unpriced") + tally.n_unpriced,
+        "version": F("version") + 1,
+    }
+    Job.objects.filter(pk=job_id).update(**fields)
+
+
+def take_back(job_id: Any, replaced: Mapping[str, int]) -> None:
+    """Rows that a new round takes are pending again; inside the transaction that makes the round."""
+    fields: dict[str, Any] = {f"n_{kind}": F(f"n_{kind}") - n for kind, n in replaced.items() if n}
+    if fields:
+        Job.objects.filter(pk=job_id).update(**fields, version=F("version") + 1)
