@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -69,9 +70,9 @@ def bars_by_category(
 def histogram(values: Sequence[int | Decimal], *, caption: str, unit: str, bins: int = 20) -> Chart:
     """How values are spread: bars of equal width from the smallest to the largest, counted here, so that the table shows the same bars."""
     edges, counts = _bins(values, bins)
-    labels = [f"{plain(low)}–{plain(high)}" for low, high in zip(edges, edges[1:], strict=False)]
-    centres = [float((low + high) / 2) for low, high in zip(edges, edges[1:], strict=False)]
-    widths = [float(high - low) for low, high in zip(edges, edges[1:], strict=False)]
+    labels = [f"{plain(low)}–{plain(high)}" for low, high in pairwise(edges)]
+    centres = [float((low + high) / 2) for low, high in pairwise(edges)]
+    widths = [float(high - low) for low, high in pairwise(edges)]
     trace = {
         "type": "bar",
         "name": "Rows",
@@ -115,7 +116,7 @@ def scatter(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": kind or label,
+                "name": _text(kind or label),
                 "x": [_float(x.values[n]) for n in chosen],
                 "y": [_float(y.values[n]) for n in chosen],
                 "text": [_text(names[n]) for n in chosen],
@@ -151,11 +152,11 @@ def _bars(labels: Sequence[str], series: Sequence[Series], unit: str, sideways: 
     return [
         {
             "type": "bar",
-            "name": one.name,
+            "name": _text(one.name),
             along: names,
             across: [_float(value) for value in one.values],
             "orientation": "h" if sideways else "v",
-            "hovertemplate": f"%{{{along}}}: {money}%{{{across}:,}}<extra>{one.name}</extra>",
+            "hovertemplate": f"%{{{along}}}: {money}%{{{across}:,}}<extra>%{{fullData.name}}</extra>",
             "marker": {"color": COLOURS[i]},
         }
         for i, one in enumerate(series)

@@ -41,7 +41,7 @@ def usd_places(values: Sequence[Decimal | None]) -> int:
 
 
 def usd(value: Decimal | None, places: int | None = None) -> str:
-    """Dollars, "$41.47"; "$0.0042" when small; zero is "$0". Without `places`, a column of its own. A trace that rounds to zero is "<$0.0001"."""
+    """Dollars, "$41.47"; "$0.0042" when small; zero is "$0". A trace that rounds to zero is "<$0.0001"."""
     if value is None:
         return UNKNOWN
     if value == 0:
@@ -55,7 +55,7 @@ def usd(value: Decimal | None, places: int | None = None) -> str:
 
 
 def usd_range(low: Decimal | None, high: Decimal | None) -> str:
-    """A range of dollars, outwards: "$41–47" from $20 on, "$1.90–2.40" below, "$0.0042–0.0050" under $1; one amount where both look alike."""
+    """A range of dollars, outwards: "$41–47" from $20 on, "$1.90–2.40" below, "$0.0042–0.0050" under $1."""
     if low is None and high is None:
         return UNKNOWN
     if high is None:

@@ -83,9 +83,10 @@ def models_known(provider_kind: str) -> tuple[ModelEntry, ...]:
     """The models that genai-prices lists with a price per token for a provider, by id; empty for a provider that it doesn't list."""
     provider = _provider(provider_kind)
     entries = []
+    moment = datetime.now(UTC)
     for model in provider.models if provider else ():
-        moment = datetime.now(UTC)
-        if model.get_prices(moment).input_mtok is None:
+        # An id that its own rule doesn't match (fine-tunes) is a family, and no model to choose.
+        if model.get_prices(moment).input_mtok is None or provider.find_model(model.id) is not model:
             continue
         entries.append(
             ModelEntry(

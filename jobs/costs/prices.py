@@ -105,6 +105,11 @@ class PriceSheet:
         """The tiers of a lane by rising `above`; empty if the lane's price is unknown."""
         return self.lanes.get(str(lane), ())
 
+    @property
+    def thresholds(self) -> tuple[int, ...]:
+        """The `above` of each tier, the same on all lanes; (0,) where no lane is priced."""
+        return tuple(tier.above for tier in next(iter(self.lanes.values()), ())) or (0,)
+
     def why_unknown(self, lane: str) -> str:
         """Why a lane has no price, in words; "" if it has one."""
         if self.tiers(lane):
@@ -170,8 +175,11 @@ def _same_thresholds(lanes: Mapping[str, Sequence[Tier]]) -> dict[str, tuple[Tie
 
 
 def tier_of(sheet: PriceSheet, lane: str, input_tokens: int) -> int:
-    """The number of the last tier whose `above` the row's whole input exceeds; 0 if the lane's price is unknown."""
-    return max((i for i, tier in enumerate(sheet.tiers(lane)) if input_tokens > tier.above), default=0)
+    """The number of the last tier whose `above` the row's whole input exceeds: the same on each lane, priced or not.
+
+    A row on a lane without a price still has its tier, for what it would have cost in real time.
+    """
+    return max((i for i, above in enumerate(sheet.thresholds) if input_tokens > above), default=0)
 
 
 def kinds_of(usage: Counts) -> dict[str, int]:
@@ -212,12 +220,12 @@ def price_rows(sheet: PriceSheet, lane: str, columns: Mapping[str, NDArray[Any]]
     unknown one. Rows above nine million dollars overflow; no provider lets one row cost that.
     """
     whole = np.asarray(columns["input_tokens"], dtype=np.int64)
-    tiers = sheet.tiers(lane)
     number = np.zeros(len(whole), dtype=np.int8)
+    for i, above in enumerate(sheet.thresholds[1:], start=1):
+        number[whole > above] = i
+    tiers = sheet.tiers(lane)
     if not tiers:
         return number, np.full(len(whole), -1, dtype=np.int64)
-    for i, tier in enumerate(tiers[1:], start=1):
-        number[whole > tier.above] = i
     cost = np.zeros(len(whole), dtype=np.int64)
     for kind, counts in kind_columns(columns).items():
         table = np.array([pico(tier.price(kind)) for tier in tiers], dtype=np.int64)

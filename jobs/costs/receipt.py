@@ -218,7 +218,7 @@ def _lines(found: RoundUsage) -> list[Line]:
                     lane=found.lane,
                     kind=kind,
                     tier=sums.tier,
-                    above=(tiers or direct)[sums.tier].above if tiers or direct else 0,
+                    above=found.sheet.thresholds[sums.tier],
                     billed=sums.billed,
                     useful=sums.useful,
                     tokens=count,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
@@ -116,7 +117,9 @@ def _claude_rule(name: str) -> Rule:
 
 @cache
 def _encoding(name: str) -> Any:
-    import bpe_openai  # a shared object of 74 MB, so it waits until a count is asked for
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it opens its data in a way that Python 3.11 calls deprecated
+        import bpe_openai  # a shared object of 74 MB, so it waits until a count is asked for
 
     return bpe_openai.get_encoding(name)
 
