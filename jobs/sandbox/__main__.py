@@ -1,0 +1,3 @@
+from jobs.sandbox.launch import main
+
+main()
