@@ -244,7 +244,8 @@ def _total(mean: Decimal, n_rows: int, rounding: str) -> int:
 
 
 def _scaled(values: Ints, factor: Decimal, rounding: str) -> Ints:
-    return np.array([int((int(value) * factor).to_integral_value(rounding)) for value in values], dtype=np.int64)
+    over, under = factor.as_integer_ratio()
+    return values * over // under if rounding == ROUND_FLOOR else -(-values * over // under)
 
 
 def _sample_words(sampled: int, n_rows: int) -> str:

@@ -98,7 +98,10 @@ def test_a_sheet_is_the_json_of_the_architecture_page() -> None:
 
 
 def test_genai_prices_is_imported_only_when_asked() -> None:
-    code = "import sys, jobs.costs.lookup, jobs.costs.tokens, jobs.costs.receipt; print(any(m in sys.modules for m in ('genai_prices', 'bpe_openai')))"
+    code = (
+        "import sys, jobs.costs.lookup, jobs.costs.tokens, jobs.costs.receipt\n"
+        "print(any(name in sys.modules for name in ('genai_prices', 'bpe_openai')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
