@@ -101,7 +101,7 @@ class OpenAIProvider(Session):
             "completion_window": "24h",
         }
         if self.abilities.metadata and token:
-            body["metadata"] = {remote.TOKEN_KEY: token}
+            body["metadata"] = {remote.METADATA_KEY: token}
         response = self.send("post", "/batches", body=body)
         batch = self._batch(self.parsed(response))
         return Created(batch, response.headers.get("x-request-id", ""))

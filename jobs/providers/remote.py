@@ -10,7 +10,7 @@ from jobs.providers import errors, lines
 from jobs.providers.base import LineError, RemoteBatch
 from jobs.words import Cause
 
-TOKEN_KEY = "batchui"  # the metadata key that carries our submit token
+METADATA_KEY = "batchui"  # the metadata key that carries our submit token
 
 # An unknown status is not an end: a batch whose end we miss is asked again, one we end too early is paid twice.
 OPENAI_ENDS = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -48,7 +48,7 @@ def openai_batch(raw: Any, ends: frozenset[str] = OPENAI_ENDS, result_days: int 
         expires_at=lines.time_of(_first(raw, "expires_at", "job_deadline")),
         results_expire_at=last + timedelta(days=result_days) if result_days and last and word in ends else None,
         input_file_id=lines.text_of(_first(raw, "input_file_id")),
-        token=lines.text_of(metadata.get(TOKEN_KEY)) if isinstance(metadata, dict) else "",
+        token=lines.text_of(metadata.get(METADATA_KEY)) if isinstance(metadata, dict) else "",
         n_requests=lines.maybe_count(counts.get("total") if counts else raw.get("total_requests")),
         n_succeeded=done,
         n_failed=lines.maybe_count(counts.get("failed") if counts else raw.get("failed_requests")),
