@@ -39,7 +39,6 @@ def shoot(browser: Browser, options: argparse.Namespace) -> list[str]:
         for path in options.paths:
             for width in options.widths:
                 picture(page, options, path, width, theme)
-        options.sign_in = "" if not options.sign_in else options.sign_in
         context.close()
     return wrong
 
@@ -48,7 +47,10 @@ def picture(page: Page, options: argparse.Namespace, path: str, width: int, them
     """One page in one width and theme; a page that scrolls sideways is named, for it should not."""
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(options.base.rstrip("/") + path, wait_until="load")
-    page.wait_for_function("!document.querySelector('[data-chart]') || document.querySelector('[data-chart] .main-svg, [data-chart][data-failed]')", timeout=8000)
+    for figure in page.locator("[data-chart]").all():
+        figure.scroll_into_view_if_needed()
+        figure.locator(".main-svg").first.or_(page.locator("[data-chart][data-failed]").first).first.wait_for(state="attached", timeout=8000)
+    page.evaluate("scrollTo(0, 0)")
     if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
         print(f"scrolls sideways at {width}: {path}", file=sys.stderr)
     name = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-") or "home"

@@ -1,0 +1,159 @@
+// Work in tables: keys, ticking with shift, all matching rows, columns and their widths, cut cells.
+const store = (name) => `table:${name}`;
+const load = (name) => { try { return JSON.parse(localStorage.getItem(store(name))) || {}; } catch { return {}; } };
+const save = (name, value) => { try { localStorage.setItem(store(name), JSON.stringify(value)); } catch { /* private window */ } };
+
+let anchor = null; // the last ticked box, where a shift-range begins
+
+export function table() {
+  return document.querySelector("tr[data-at]")?.closest("table") || document.querySelector("table[data-keys]");
+}
+
+export function move(step) {
+  const rows = [...(table()?.tBodies || [])].flatMap((b) => [...b.rows]);
+  if (!rows.length) return;
+  const at = rows.findIndex((r) => r.hasAttribute("data-at"));
+  const to = rows[Math.min(rows.length - 1, Math.max(0, at < 0 ? (step > 0 ? 0 : rows.length - 1) : at + step))];
+  rows[at]?.removeAttribute("data-at");
+  to.setAttribute("data-at", "");
+  to.scrollIntoView({ block: "nearest" });
+  (to.querySelector("a.title") || to.querySelector("a, button, input"))?.focus({ preventScroll: true });
+}
+
+export function open() {
+  document.querySelector("tr[data-at] a.title")?.click();
+}
+
+export function tick(shift) {
+  const box = document.querySelector("tr[data-at] .tick input");
+  if (!box) return;
+  box.checked = !box.checked;
+  ticked(box, shift);
+}
+
+function boxes(form) {
+  return [...form.querySelectorAll("tbody .tick input[type=checkbox]")];
+}
+
+function ticked(box, shift) {
+  const form = box.form;
+  const all = boxes(form);
+  if (shift && anchor && anchor.form === form) {
+    const [a, b] = [all.indexOf(anchor), all.indexOf(box)].sort((x, y) => x - y);
+    if (a >= 0) for (const other of all.slice(a, b + 1)) other.checked = box.checked;
+  }
+  anchor = box;
+  count(form, false);
+}
+
+function count(form, everything) {
+  const all = boxes(form);
+  const chosen = all.filter((b) => b.checked);
+  for (const b of all) b.closest("tr").setAttribute("aria-selected", String(b.checked));
+  const head = form.querySelector("[data-tick-all]");
+  if (head) { head.checked = chosen.length > 0 && chosen.length === all.length; head.indeterminate = chosen.length > 0 && chosen.length < all.length; }
+  const bar = form.querySelector("[data-bulk]");
+  if (!bar) return;
+  const field = bar.querySelector("[data-all-field]");
+  if (field) field.value = everything ? "1" : "";
+  bar.hidden = !chosen.length;
+  bar.querySelector("[data-n]").textContent = (everything ? Number(field.dataset.total) : chosen.length).toLocaleString("en-US");
+  const more = bar.querySelector("[data-all]");
+  if (more) more.hidden = everything || Number(field.dataset.total) <= chosen.length;
+}
+
+function setAll(form, on, everything) {
+  for (const b of boxes(form)) b.checked = on;
+  count(form, everything);
+}
+
+// Columns: which are shown, and how wide; kept in this browser under the table's name.
+function dressColumns(el) {
+  const name = el.dataset.table;
+  const kept = load(name);
+  const heads = [...el.tHead.rows[0].cells];
+  for (const [i, th] of heads.entries()) {
+    const key = th.dataset.col;
+    if (!key) continue;
+    const off = (kept.off || []).includes(key);
+    for (const row of el.rows) if (row.cells.length === heads.length) row.cells[i].hidden = off;
+    const width = kept.widths?.[key];
+    if (width) { th.style.width = th.style.minWidth = `${width}px`; widen(el, i, width); }
+    if (!th.querySelector(".col-size")) { const grip = document.createElement("span"); grip.className = "col-size"; grip.setAttribute("aria-hidden", "true"); th.append(grip); }
+  }
+  const menu = document.querySelector(`[data-columns="${CSS.escape(name)}"]`);
+  if (menu && !menu.childElementCount) fillMenu(menu, el, name, kept);
+}
+
+function widen(el, i, width) {
+  for (const body of el.tBodies) for (const row of body.rows) { const cell = row.cells[i]?.querySelector(".cell"); if (cell) cell.style.maxWidth = `${width}px`; }
+}
+
+function fillMenu(menu, el, name, kept) {
+  for (const th of el.tHead.rows[0].cells) {
+    if (!th.dataset.col) continue;
+    const label = document.createElement("label");
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", value: th.dataset.col, checked: !(kept.off || []).includes(th.dataset.col) });
+    label.append(box, th.textContent.trim());
+    menu.append(label);
+  }
+  menu.append(document.createElement("hr"));
+  const label = document.createElement("label");
+  label.append(Object.assign(document.createElement("input"), { type: "checkbox", value: "*wrap", checked: Boolean(kept.wrap) }), "Whole text of every cell");
+  menu.append(label);
+  if (kept.wrap) el.dataset.wrap = "all";
+}
+
+function chooseColumn(event) {
+  const menu = event.target.closest?.("[data-columns]");
+  if (!menu) return;
+  const name = menu.dataset.columns;
+  const kept = load(name);
+  const ticks = [...menu.querySelectorAll("input")];
+  kept.off = ticks.filter((b) => !b.checked && b.value !== "*wrap").map((b) => b.value);
+  kept.wrap = ticks.find((b) => b.value === "*wrap").checked;
+  save(name, kept);
+  for (const el of document.querySelectorAll(`table[data-table="${CSS.escape(name)}"]`)) {
+    if (kept.wrap) el.dataset.wrap = "all"; else delete el.dataset.wrap;
+    dressColumns(el);
+  }
+}
+
+function drag(event) {
+  const grip = event.target.closest?.(".col-size");
+  if (!grip) return;
+  event.preventDefault();
+  const th = grip.parentElement;
+  const el = th.closest("table");
+  const i = [...th.parentElement.cells].indexOf(th);
+  const start = event.clientX - th.offsetWidth;
+  const onMove = (e) => { const w = Math.max(60, e.clientX - start); th.style.width = th.style.minWidth = `${w}px`; widen(el, i, w); };
+  const onUp = () => {
+    removeEventListener("pointermove", onMove);
+    const kept = load(el.dataset.table);
+    kept.widths = { ...kept.widths, [th.dataset.col]: th.offsetWidth };
+    save(el.dataset.table, kept);
+  };
+  addEventListener("pointermove", onMove);
+  addEventListener("pointerup", onUp, { once: true });
+}
+
+export function dressTables(root) {
+  for (const el of root.querySelectorAll("table[data-table]")) dressColumns(el);
+  for (const form of root.querySelectorAll("form[data-select]")) count(form, form.querySelector("[data-all-field]")?.value === "1");
+}
+
+export function startTables() {
+  document.addEventListener("click", (e) => {
+    const box = e.target.closest(".tick input");
+    if (box?.hasAttribute("data-tick-all")) setAll(box.form, box.checked, false);
+    else if (box) ticked(box, e.shiftKey);
+    if (e.target.closest("[data-all]")) setAll(e.target.closest("form"), true, true);
+    if (e.target.closest("[data-none]")) setAll(e.target.closest("form"), false, false);
+    const cell = e.target.closest(".cell");
+    if (cell && !e.target.closest("a") && getSelection().isCollapsed) cell.toggleAttribute("data-open");
+  });
+  document.addEventListener("change", chooseColumn);
+  document.addEventListener("pointerdown", drag);
+  dressTables(document);
+}
