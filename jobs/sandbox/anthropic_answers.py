@@ -65,7 +65,7 @@ def _blocks(params: Body) -> list[tuple[str, str]]:
         parts = [{"text": content}] if isinstance(content, str) else content if isinstance(content, list) else []
         for part in parts:
             if isinstance(part, dict):
-                mark = part.get("cache_control") or {}
+                mark: Any = part.get("cache_control") or {}
                 out.append((str(part.get("text", "")), str(mark.get("ttl", "5m")) if mark else ""))
     if params.get("cache_control") and out:
         text, _ = out[-1]

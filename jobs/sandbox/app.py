@@ -144,7 +144,14 @@ class App:
         return None
 
     def _model(self, request: Request) -> str:
-        match = re.search(rb'"model"\s*:\s*"([^"]+)"', request.raw)
+        head = request.raw
+        if request.verb == "batches.create" and request.manner == "openai":
+            file_id = re.search(rb'"input_file_id"\s*:\s*"([\w-]+)"', head)
+            return openai_wire.first_model(self, file_id.group(1).decode()) if file_id else ""
+        if request.spool is not None:
+            with request.spool.open("rb") as file:
+                head = file.read(1 << 16)
+        match = re.search(rb'"model"\s*:\s*"([^"]+)"', head)
         return match.group(1).decode("utf-8", "replace") if match else ""
 
     def _body_hash(self, request: Request) -> str:
@@ -177,7 +184,12 @@ class App:
             "created": self.clock.now(),
             "seconds": orders.seconds(slow) if slow else float(self.store.setting("seconds", self.options.seconds)),
             **dict.fromkeys(("validation", "result", "n_run", "end", "errors", "metadata", "output_file_id", "error_file_id", "force")),
-            **{"times": {}, "total": 0, "tokens": 0, "cancel": False, "version": "", "input_file_id": None},
+            "times": {},
+            "total": 0,
+            "tokens": 0,
+            "cancel": False,
+            "version": "",
+            "input_file_id": None,
         }
 
     def cancel(self, batch: Doc) -> None:

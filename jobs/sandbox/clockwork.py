@@ -129,7 +129,7 @@ class Clockwork:
         model = plain(batch["model"])
         code = wanted.get("fail")
         limits = self.store.setting("enqueued_tokens", self.options.enqueued_tokens)
-        limit = limits.get(model)
+        limit: int | None = limits.get(model)
         if code is None and limit is not None:
             enqueued = sum(b["tokens"] for b in self.store.batches.values() if b["status"] in LIVE[1:] and plain(b["model"]) == model)
             code = "token_limit_exceeded" if enqueued + batch["validation"]["tokens"] > limit else None
@@ -145,11 +145,11 @@ class Clockwork:
 
     def ends_at(self, batch: Doc) -> float:
         """When the rows are done, if nothing holds them up."""
-        return float(batch["created"] + 0.9 * batch["seconds"])
+        return float(batch["created"]) + 0.9 * float(batch["seconds"])
 
     def done_share(self, batch: Doc, now: float) -> float:
         """How much of a batch in progress has run by now."""
-        began = batch["times"].get("in_progress_at") or batch["created"]
+        began: float = batch["times"].get("in_progress_at") or batch["created"]
         return min(max((now - began) / max(self.ends_at(batch) - began, 0.001), 0.0), 1.0)
 
     def _progress(self, batch: Doc, wanted: orders.Orders, now: float) -> bool:
@@ -246,7 +246,7 @@ class Clockwork:
         return True
 
     def _keep(self, batch: Doc, name: str, part: Path, now: float) -> str:
-        doc = {
+        doc: Doc = {
             "id": new_id("file-", 22),
             "bytes": part.stat().st_size,
             "created": int(now),

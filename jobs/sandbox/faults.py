@@ -8,9 +8,9 @@ from typing import Any
 
 from jobs.sandbox.store import Store
 
-BEFORE = frozenset("status drop_before hang_before redirect late".split())
-AFTER = frozenset("hang status_after drop_after empty garbage html cut gzip_bomb drip merge".split())
-LISTS = frozenset("lag truncate page repeat alien hide".split())
+BEFORE = frozenset(["status", "drop_before", "hang_before", "redirect", "late"])
+AFTER = frozenset(["hang", "status_after", "drop_after", "empty", "garbage", "html", "cut", "gzip_bomb", "drip", "merge"])
+LISTS = frozenset(["lag", "truncate", "page", "repeat", "alien", "hide"])
 KINDS = BEFORE | AFTER | LISTS
 # Faults that stay until disarmed unless `times` says otherwise.
 STANDING = LISTS

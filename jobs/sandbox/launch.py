@@ -74,7 +74,7 @@ def run(port: int, data: str, seconds: float) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with Sandbox(data, port, seconds=seconds) as sandbox:
-        print(f"sandbox on {sandbox.url} (OpenAI: {sandbox.openai_url}, Anthropic: {sandbox.anthropic_url})", flush=True)
+        print(f"sandbox on {sandbox.url} (OpenAI: {sandbox.openai_url}, Anthropic: {sandbox.anthropic_url})", flush=True)  # noqa: T201
         stop.wait()
 
 

@@ -14,10 +14,21 @@ from jobs.sandbox.orders import ERRORS
 
 Body = dict[str, Any]
 _REASONING = {"minimal": 0, "low": 16, "medium": 64, "high": 256, "xhigh": 512, "max": 1024}
-_CATEGORIES = (
-    "harassment harassment/threatening hate hate/threatening illicit illicit/violent self-harm self-harm/instructions "
-    "self-harm/intent sexual sexual/minors violence violence/graphic"
-).split()
+_CATEGORIES = [
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+]
 _HARSH = re.compile(r"\b(kill|attack|hate|die|bomb|stab)\w*", re.IGNORECASE)
 
 
@@ -244,7 +255,7 @@ def moderate(body: Body, asked: Asked) -> Body:
     results = []
     for text in inputs_of(body):
         harsh = bool(_HARSH.search(text))
-        scores = {name: 0.0001 for name in _CATEGORIES} | ({"violence": 0.9} if harsh else {})
+        scores = dict.fromkeys(_CATEGORIES, 0.0001) | ({"violence": 0.9} if harsh else {})
         results.append(
             {
                 "flagged": harsh,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jobs.sandbox.app import App
 
 BATCH_ENDPOINTS = frozenset(openai_answers.ENDPOINTS)
-_TIMES = "in_progress_at finalizing_at completed_at failed_at expired_at cancelling_at cancelled_at".split()
+_TIMES = ["in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at"]
 DIRECT = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "embeddings": "/v1/embeddings", "moderations": "/v1/moderations"}
 
 

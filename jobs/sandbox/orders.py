@@ -70,12 +70,51 @@ ERRORS: dict[str, tuple[tuple[int, str, str | None, str | None, str], tuple[int,
     ),
 }
 # Rows that get an answer that is not what was asked for; each is paid.
-ANSWERS = frozenset("filter refusal cutoff badschema notjson empty nul surrogate u2028 u0085 huge nan bigint deep wrong_model".split())
+ANSWERS = frozenset(
+    [
+        "filter",
+        "refusal",
+        "cutoff",
+        "badschema",
+        "notjson",
+        "empty",
+        "nul",
+        "surrogate",
+        "u2028",
+        "u0085",
+        "huge",
+        "nan",
+        "bigint",
+        "deep",
+        "wrong_model",
+    ]
+)
 # What happens to a row's line in the result file. `missing` and the like were executed (and billed) or not, as the name says.
-LINES = frozenset("missing lost expired cancelled status0 unknowntype broken duplicate conflict stray glued blank".split())
+LINES = frozenset(
+    ["missing", "lost", "expired", "cancelled", "status0", "unknowntype", "broken", "duplicate", "conflict", "stray", "glued", "blank"]
+)
 ROWS = frozenset(ERRORS) | ANSWERS | LINES
 BATCH = frozenset(
-    "slow once never stuck expire cancel fail status counts ids emptyerror noshuffle crlf bom notail broke create content".split()
+    [
+        "slow",
+        "once",
+        "never",
+        "stuck",
+        "expire",
+        "cancel",
+        "fail",
+        "status",
+        "counts",
+        "ids",
+        "emptyerror",
+        "noshuffle",
+        "crlf",
+        "bom",
+        "notail",
+        "broke",
+        "create",
+        "content",
+    ]
 )
 
 

@@ -6,6 +6,7 @@ stdin and prints what came of it. Run again after a crash it writes the same.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 import sqlite3
@@ -25,6 +26,7 @@ _NOT_RUN = {
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
     "cancelled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
 }
+_EXTRA = {"nan": b"NaN", "bigint": b"9" * 5000, "deep": b"[" * 100_000 + b"]" * 100_000}
 UNPAID_LINES = ("lost", "expired", "cancelled", "status0")
 
 
@@ -53,9 +55,8 @@ class Once:
 
 def damage(line: bytes, fault: str | None) -> bytes:
     """The oddities that no JSON encoder writes."""
-    extra = {"nan": b'"odd":NaN,', "bigint": b'"odd":' + b"9" * 5000 + b",", "deep": b'"odd":' + b"[" * 100_000 + b"]" * 100_000 + b","}
-    if fault in extra:
-        line = line.replace(b'"usage":{', b'"usage":{' + extra[fault], 1)
+    if fault in _EXTRA:
+        line = line.replace(b'"usage":{', b'"usage":{"odd":' + _EXTRA[fault] + b",", 1)
     return line.replace(LONE.encode(), b"\\ud83d") if fault == "surrogate" else line
 
 
@@ -223,4 +224,5 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    gc.disable()  # nothing here is cyclic, and it is a quarter of the time
     sys.stdout.buffer.write(orjson.dumps(run(orjson.loads(sys.stdin.buffer.read()))))

@@ -7,23 +7,36 @@ import re
 from functools import lru_cache
 from typing import Any
 
+_LONG = re.compile("summar|reason|explan|answer|descr")
 WORD = re.compile(r"[a-z][a-z']+")
 
 # Words of a text → words of a label that they speak for.
-_HINTS = {
-    "billing payment invoice refund finance account charge": "refund refunded charged charge invoice paid pay payment card bill billing price money",
-    "technical bug error issue problem support defect": "crash crashes crashed error bug broken fails failed failing exception freeze freezes slow",
-    "shipping delivery logistics order": "shipping shipped delivery delivered package parcel courier tracking arrived late",
-    "positive good happy praise satisfied": "love loved great excellent thanks thank amazing perfect happy wonderful good best nice helpful fast",
-    "negative bad angry complaint unhappy": "hate hated terrible awful worst bad angry disappointed useless horrible poor never broken rude slow",
-    "neutral other general mixed none": "okay average question wondering information",
-    "urgent high critical": "urgent asap immediately critical emergency down outage now",
-    "low minor": "whenever minor small cosmetic typo",
-    "account login access security": "password login account locked access username email reset",
-    "feature request suggestion idea": "feature wish add please could suggest suggestion",
-    "cancellation cancel churn": "cancel cancellation unsubscribe leave leaving",
-    "spam": "winner prize click free lottery",
-}
+_HINTS = (
+    (
+        "billing payment invoice refund finance account charge",
+        "refund refunded charged charge invoice paid pay payment card bill billing price money",
+    ),
+    (
+        "technical bug error issue problem support defect",
+        "crash crashes crashed error bug broken fails failed failing exception freeze freezes slow",
+    ),
+    ("shipping delivery logistics order", "shipping shipped delivery delivered package parcel courier tracking arrived late"),
+    (
+        "positive good happy praise satisfied",
+        "love loved great excellent thanks thank amazing perfect happy wonderful good best nice helpful fast",
+    ),
+    (
+        "negative bad angry complaint unhappy",
+        "hate hated terrible awful worst bad angry disappointed useless horrible poor never broken rude slow",
+    ),
+    ("neutral other general mixed none", "okay average question wondering information"),
+    ("urgent high critical", "urgent asap immediately critical emergency down outage now"),
+    ("low minor", "whenever minor small cosmetic typo"),
+    ("account login access security", "password login account locked access username email reset"),
+    ("feature request suggestion idea", "feature wish add please could suggest suggestion"),
+    ("cancellation cancel churn", "cancel cancellation unsubscribe leave leaving"),
+    ("spam", "winner prize click free lottery"),
+)
 
 
 @lru_cache(maxsize=512)
@@ -34,7 +47,7 @@ def _votes(labels: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
         own = set(WORD.findall(label.lower().replace("_", " ")))
         for word in own:
             votes.setdefault(word, []).append((position, 3))
-        for names, words in _HINTS.items():
+        for names, words in _HINTS:
             if own & set(names.split()):
                 for word in words.split():
                     votes.setdefault(word, []).append((position, 1))
@@ -75,9 +88,9 @@ class Maker:
                 target = target.get(part.replace("~1", "/").replace("~0", "~"), {}) if part and isinstance(target, dict) else target
             schema = target
         if isinstance(schema, dict) and schema.get("allOf"):
-            merged = {k: v for k, v in schema.items() if k != "allOf"}
-            for part in map(self._resolve, schema["allOf"]):
-                merged = {**part, **merged, "properties": {**part.get("properties", {}), **merged.get("properties", {})}}
+            merged: dict[str, Any] = {k: v for k, v in schema.items() if k != "allOf"}
+            for other in map(self._resolve, schema["allOf"]):
+                merged = {**other, **merged, "properties": {**other.get("properties", {}), **merged.get("properties", {})}}
             schema = merged
         return schema if isinstance(schema, dict) else {}
 
@@ -146,23 +159,25 @@ class Maker:
         return round(min(max(low + (high - low) * (seed % 1000) / 999, low), high), 3)
 
     def _string(self, schema: dict[str, Any], path: str, seed: int) -> str:
-        forms = {
+        if "format" in schema and (formed := self._formatted(schema["format"], seed)):
+            return formed
+        length = 14 if _LONG.search(path) else 3
+        start = 0 if length > 3 or len(self.words) <= length else seed % (len(self.words) - length)
+        text = " ".join(self.words[start : start + length])[:400] or "none"
+        least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
+        text = text if len(text) >= least else text.ljust(least, ".")
+        return text if most is None else text[: int(most)]
+
+    @staticmethod
+    def _formatted(form: str, seed: int) -> str | None:
+        return {
             "date": f"2026-{1 + seed % 12:02}-{1 + seed % 28:02}",
             "time": f"{seed % 24:02}:{seed % 60:02}:00Z",
             "date-time": f"2026-{1 + seed % 12:02}-{1 + seed % 28:02}T{seed % 24:02}:00:00Z",
             "email": f"person{seed % 1000}@example.com",
             "uri": f"https://example.com/{seed % 1000}",
             "uuid": f"00000000-0000-4000-8000-{seed % (1 << 48):012x}",
-        }
-        if schema.get("format") in forms:
-            return forms[schema["format"]]
-        length = 14 if re.search("summar|reason|explan|answer|descr", path) else 3
-        start = 0 if length > 3 or len(self.words) <= length else seed % (len(self.words) - length)
-        text = " ".join(self.words[start : start + length])[:400]
-        least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
-        text = text or "none"
-        text = text if len(text) >= least else text.ljust(least, ".")
-        return text if most is None else text[: int(most)]
+        }.get(form)
 
 
 def _unique(items: list[Any]) -> list[Any]:

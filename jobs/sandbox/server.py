@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
+from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from io import BufferedIOBase
 from typing import BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -87,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise TooLarge
         request.raw, request.n_bytes = bytes(raw), len(raw)
 
-    def _sized(self, request: Request):  # type: ignore[no-untyped-def]  (a generator of bytes)
+    def _sized(self, request: Request) -> Iterator[bytes]:
         left = int(request.headers.get("content-length") or 0)
         while left:
             piece = self.rfile.read(min(left, PIECE))
@@ -148,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
         return reply
 
 
-def _chunked(stream: BinaryIO):  # type: ignore[no-untyped-def]  (a generator of bytes)
+def _chunked(stream: BufferedIOBase) -> Iterator[bytes]:
     while True:
         head = stream.readline(1024)
         if not head.strip():
@@ -181,12 +183,6 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news; anything else is raised where the tests see it."""
-        import sys
-
         error = sys.exception()
         if not isinstance(error, OSError | ValueError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
-def serve(folder: Path, app: App, port: int) -> Server:
-    return Server(app, port)

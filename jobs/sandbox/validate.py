@@ -103,7 +103,8 @@ class Stream:
     def peek(self) -> str:
         """The next character that is not blank or a comma; "" at the end."""
         while True:
-            self.at = WHITE.match(self.text, self.at).end()  # type: ignore[union-attr]  (matches the empty string too)
+            blank = WHITE.match(self.text, self.at)
+            self.at = blank.end() if blank else self.at
             if self.at < len(self.text):
                 return self.text[self.at]
             if self.ended:
