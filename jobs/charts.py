@@ -206,8 +206,9 @@ def _bins(values: Sequence[int | Decimal], bins: int) -> tuple[list[Decimal], li
         return [low, low + 1], [len(exact)]
     width = (high - low) / bins
     if all(value == value.to_integral_value() for value in exact):
-        width = max(Decimal(1), -(-(high - low + 1) // bins))  # whole numbers get whole edges
-        bins = int(-(-(high - low + 1) // width))
+        span = int(high - low) + 1  # whole numbers get whole edges; in int, as Decimal's // does not round down
+        step = -(-span // bins)
+        width, bins = Decimal(step), -(-span // step)
     counts = [0] * bins
     for value in exact:
         counts[min(bins - 1, int((value - low) // width))] += 1
