@@ -16,7 +16,14 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 WIDTHS = (1440, 1024, 390)
 THEMES = ("light", "dark")
 # plotly sets a handful of style attributes that the policy stops; the chart does not need them.
@@ -49,7 +56,9 @@ def picture(page: Page, options: argparse.Namespace, path: str, width: int, them
     page.goto(options.base.rstrip("/") + path, wait_until="load")
     for figure in page.locator("[data-chart]").all():
         figure.scroll_into_view_if_needed()
-        figure.locator(".main-svg").first.or_(page.locator("[data-chart][data-failed]").first).first.wait_for(state="attached", timeout=8000)
+        figure.locator(".main-svg").first.or_(page.locator("[data-chart][data-failed]").first).first.wait_for(
+            state="attached", timeout=8000
+        )
     page.evaluate("scrollTo(0, 0)")
     if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
         print(f"scrolls sideways at {width}: {path}", file=sys.stderr)

@@ -4,5 +4,4 @@ from batchui.settings import *  # noqa: F403
 
 PUMP = "tests.ops.machine.pump"
 BEAT_TASK = "tests.ops.machine.beat"
-MIGRATION_MODULES = {"jobs": None}
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}  # noqa: F405

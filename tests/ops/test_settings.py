@@ -15,7 +15,9 @@ STRONG = "k7Gq2mVx9Rt4Lw8Zp1Yc6Nf3Hs5Jd0Ba-Ke_uTiOoXvQbSgMzPy"
 
 def manage(folder: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
     full = {**os.environ, "DJANGO_SETTINGS_MODULE": "batchui.settings", "BATCHUI_DATA": str(folder), **env}
-    return subprocess.run([sys.executable, "manage.py", *command], cwd=settings.BASE_DIR, env=full, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "manage.py", *command], cwd=settings.BASE_DIR, env=full, capture_output=True, text=True, check=False
+    )
 
 
 def test_check_deploy_has_no_warning_in_production(tmp_path: Path) -> None:
@@ -59,7 +61,11 @@ def test_no_admin_and_no_pickled_task_rows_in_the_web() -> None:
 
 
 def test_no_committed_file_holds_a_registry_address() -> None:
-    texts = [*(settings.BASE_DIR / "requirements").glob("*.lock"), settings.BASE_DIR / "package.json", settings.BASE_DIR / "package-lock.json"]
+    texts = [
+        *(settings.BASE_DIR / "requirements").glob("*.lock"),
+        settings.BASE_DIR / "package.json",
+        settings.BASE_DIR / "package-lock.json",
+    ]
     assert len(texts) == 5
     for path in texts:
         found = [line for line in path.read_text().splitlines() if "://" in line and "github.com/sponsors" not in line]
