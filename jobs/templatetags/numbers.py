@@ -78,6 +78,16 @@ def clock(at: dt.datetime | None) -> SafeString | str:
 
 
 @register.filter
+def cell(value: Any) -> Any:
+    """A cell of a chart's table: whole numbers with separators, decimals without needless zeros, None as –."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, Decimal):
+        return f"{value.normalize():,f}"
+    return formats.integer(value) if isinstance(value, int) else value
+
+
+@register.filter
 def json_pretty(value: Any) -> str:
     """JSON text, or a value, with an indent of two; text that is not JSON comes back as it is."""
     try:
