@@ -40,7 +40,7 @@ _busy_pid: Any = RawArray("q", SLOTS)
 _busy_since: Any = RawArray("d", SLOTS)
 
 
-class Sentinel(stock.Sentinel):  # type: ignore[misc]
+class Sentinel(stock.Sentinel):
     """See the module's text for why each method is replaced."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -114,6 +114,15 @@ def as_owner(client: Any, people: People) -> Any:
 
 
 @pytest.fixture
+def sandbox(tmp_path: Any) -> Iterator[Any]:
+    """A provider on loopback whose batches take a fifth of a second."""
+    from jobs.sandbox import Sandbox
+
+    with Sandbox(tmp_path / "sandbox", seconds=0.2) as running:
+        yield running
+
+
+@pytest.fixture
 def data_folder(settings: Any) -> Iterator[Any]:
     """BATCHUI_DATA, empty, for this test alone; in the shared-memory disk where there is one."""
     from pathlib import Path

@@ -23,9 +23,7 @@ def test_seal_opens_for_the_same_thing_only(data_folder: Path) -> None:
         seal.unseal(sealed, "workspace:2:host")
 
 
-@pytest.mark.parametrize(
-    "change", [lambda s: s[:-8] + "AAAAAAA=", lambda s: s.replace(":", ""), lambda s: "", lambda s: "00000000:" + s[9:]]
-)
+@pytest.mark.parametrize("change", [lambda s: s[:-8] + "AAAAAAA=", lambda s: s[9:], lambda s: "", lambda s: "0:" + s[9:]])
 def test_a_damaged_seal_does_not_open(data_folder: Path, change: Any) -> None:
     with pytest.raises(seal.SealBroken):
         seal.unseal(change(seal.seal(CANARY, "a")), "a")

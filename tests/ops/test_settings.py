@@ -14,7 +14,8 @@ STRONG = "k7Gq2mVx9Rt4Lw8Zp1Yc6Nf3Hs5Jd0Ba-Ke_uTiOoXvQbSgMzPy"
 
 
 def manage(folder: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-    full = {**os.environ, "DJANGO_SETTINGS_MODULE": "batchui.settings", "BATCHUI_DATA": str(folder), **env}
+    outside = {name: value for name, value in os.environ.items() if name != "DJANGO_ALLOW_ASYNC_UNSAFE"}  # conftest sets it
+    full = {**outside, "DJANGO_SETTINGS_MODULE": "batchui.settings", "BATCHUI_DATA": str(folder), **env}
     return subprocess.run(
         [sys.executable, "manage.py", *command], cwd=settings.BASE_DIR, env=full, capture_output=True, text=True, check=False
     )

@@ -45,7 +45,8 @@ def test_a_worker_that_ends_is_started_again_later_each_time() -> None:
     threading.Timer(2.5, supervisor.stop).start()
     assert supervisor.watch() == 0
     supervisor.end()
-    assert ear.heard("up")[:2] == [
+    said = ear.heard("up")[:2]
+    assert said == [
         "worker ended with status 7; starting it again in 0.5 s",
         "worker ended with status 7; starting it again in 1 s",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -83,10 +84,8 @@ def start(tmp_path: Path, template: bytes) -> Iterator[Callable[..., Machine]]:
 
     yield make
     for machine in started:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(machine.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         machine.process.wait()
 
 
