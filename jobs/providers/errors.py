@@ -132,12 +132,14 @@ def cause_of(status: int | None, codes: tuple[str, ...], message: str) -> Cause:
                 return cause
     if status in STATUS:
         return STATUS[status]
+    if status is not None and status >= 500:
+        return Cause.PROVIDER_ERROR
     for name in names:
         if name in CODES:
             return CODES[name]
     if status is None:
         return Cause.UNKNOWN
-    return Cause.PROVIDER_ERROR if status >= 500 else Cause.INVALID_REQUEST if status >= 400 else Cause.UNKNOWN
+    return Cause.INVALID_REQUEST if status >= 400 else Cause.UNKNOWN
 
 
 def error_parts(body: Any) -> tuple[str, tuple[str, ...], str]:

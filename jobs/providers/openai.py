@@ -54,9 +54,10 @@ class OpenAIProvider(Session):
     def upload(self, path: Path, name: str) -> str:
         """Stream the request file there; its id. A lost answer leaves a file that costs nothing (see `find_upload`)."""
         name = name if name.endswith(".jsonl") else f"{name}.jsonl"
+        files = self.client.files  # not of with_options(): the copy would ask the environment again
+        timeout = httpx2.Timeout(UPLOAD_SECONDS, connect=10.0)
         with path.open("rb") as file, self.failing(), http.within(UPLOAD_SECONDS):
-            client = self.client.with_options(max_retries=0, timeout=httpx2.Timeout(UPLOAD_SECONDS, connect=10.0))
-            raw = client.files.with_raw_response.create(file=(name, file, "application/jsonl"), purpose="batch")
+            raw = files.with_raw_response.create(file=(name, file, "application/jsonl"), purpose="batch", timeout=timeout)
             answer = self.parsed(self.checked(raw.http_response))
         file_id = lines.text_of(answer.get("id")) if isinstance(answer, dict) else ""
         if not file_id:

@@ -92,8 +92,10 @@ class Session:
         total = seconds or self.endpoint.timeout
         options: dict[str, Any] = {"max_retries": 0, "timeout": httpx2.Timeout(timeout or self.endpoint.timeout, connect=10.0)}
         options |= {name: more.pop(name) for name in ("params", "headers") if more.get(name)}
+        with self.failing():
+            verb = getattr(self.client, method)  # the SDK is imported before the clock runs
         with self.failing(), http.within(total):
-            response: httpx2.Response = getattr(self.client, method)(path, cast_to=httpx2.Response, options=options, **more)
+            response: httpx2.Response = verb(path, cast_to=httpx2.Response, options=options, **more)
             return self.checked(response)
 
     def checked(self, response: httpx2.Response) -> httpx2.Response:
@@ -120,9 +122,10 @@ class Session:
         """The answer to a GET as it comes in; read it with `chunks`."""
         options: dict[str, Any] = {"max_retries": 0, "timeout": httpx2.Timeout(self.endpoint.timeout, connect=10.0)}
         options["headers"] = {"Accept": "application/octet-stream, application/x-jsonl, */*"}
+        client = self.client
         with http.within(DOWNLOAD_SECONDS, max_bytes):
             with self.failing():
-                response: httpx2.Response = self.client.get(path, cast_to=httpx2.Response, options=options, stream=True)
+                response: httpx2.Response = client.get(path, cast_to=httpx2.Response, options=options, stream=True)
             try:
                 if response.status_code != 200:
                     with self.failing():
