@@ -1,5 +1,10 @@
 """The product's addresses."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from jobs.views import styleguide
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("styleguide/", styleguide.styleguide, name="styleguide"),
+    path("theme/", styleguide.theme, name="theme"),
+]
