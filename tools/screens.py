@@ -39,8 +39,7 @@ def shoot(browser: Browser, options: argparse.Namespace) -> list[str]:
             name, value = cookie.split("=", 1)
             context.add_cookies([{"name": name, "value": value, "url": options.base}])
         page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(f"{page.url}: {error}"))
-        page.on("console", lambda m: wrong.append(f"{page.url}: {m.text}") if m.type == "error" and not EXPECTED.search(m.text) else None)
+        listen(page, wrong)
         if options.sign_in:
             page.goto(options.sign_in)
         for path in options.paths:
@@ -48,6 +47,12 @@ def shoot(browser: Browser, options: argparse.Namespace) -> list[str]:
                 picture(page, options, path, width, theme)
         context.close()
     return wrong
+
+
+def listen(page: Page, wrong: list[str]) -> None:
+    """Collect the errors of a page's script and what the policy stopped."""
+    page.on("pageerror", lambda error: wrong.append(f"{page.url}: {error}"))
+    page.on("console", lambda m: wrong.append(f"{page.url}: {m.text}") if m.type == "error" and not EXPECTED.search(m.text) else None)
 
 
 def picture(page: Page, options: argparse.Namespace, path: str, width: int, theme: str) -> None:

@@ -20,19 +20,21 @@ register = template.Library()
 UNKNOWN = "–"
 
 # Control characters but tab and line ends; soft hyphen, zero-width and bidi marks, isolates, byte order mark, tags.
-ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u115f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
+ODD = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u115f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 
 
 @register.filter
-def integer(n: int | None) -> str:
+def integer(n: int | str | None) -> str:
     """1234567 → 1,234,567; None → –."""
-    return UNKNOWN if n is None or n == "" else formats.integer(n)
+    return UNKNOWN if n is None or isinstance(n, str) else formats.integer(n)
 
 
 @register.filter
-def compact(n: int | None) -> str:
+def compact(n: int | str | None) -> str:
     """1234567 → 1.2 M, for tiles only."""
-    return UNKNOWN if n is None or n == "" else formats.compact(n)
+    return UNKNOWN if n is None or isinstance(n, str) else formats.compact(n)
 
 
 @register.filter
@@ -56,8 +58,8 @@ def duration(seconds: float | dt.timedelta | None) -> str:
 
 
 @register.filter(name="bytes")
-def bytes_(n: int | None) -> str:
-    return UNKNOWN if n is None or n == "" else formats.bytes_(n)
+def bytes_(n: int | str | None) -> str:
+    return UNKNOWN if n is None or isinstance(n, str) else formats.bytes_(n)
 
 
 @register.filter

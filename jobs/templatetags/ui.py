@@ -60,7 +60,9 @@ def place(segments: Iterable[Any], total: int | None) -> list[Piece]:
         shares[shares.index(max(shares))] -= over
     pieces, x = [], 0.0
     for segment, share in zip(given, shares, strict=True):
-        pieces.append(Piece(of(segment, "tone"), of(segment, "label"), of(segment, "n", 0), of(segment, "href"), f"{x:.3f}%", f"{share:.3f}%"))
+        pieces.append(
+            Piece(of(segment, "tone"), of(segment, "label"), of(segment, "n", 0), of(segment, "href"), f"{x:.3f}%", f"{share:.3f}%")
+        )
         x += share
     return pieces
 
@@ -70,7 +72,16 @@ def button(label: str, href: str = "", kind: str = "secondary", icon: str = "", 
     solid = attrs.pop("solid", False)
     only_icon = attrs.pop("only_icon", False)
     attrs.setdefault("type", None if href else "submit")
-    return {"label": label, "href": href, "kind": kind, "icon": icon, "small": small, "solid": solid, "only_icon": only_icon, "attrs": attributes(attrs)}
+    return {
+        "label": label,
+        "href": href,
+        "kind": kind,
+        "icon": icon,
+        "small": small,
+        "solid": solid,
+        "only_icon": only_icon,
+        "attrs": attributes(attrs),
+    }
 
 
 @register.inclusion_tag("components/badge.html")
@@ -205,7 +216,14 @@ def drawer(context: Context, content: str, id: str, title: str, previous: str = 
 
 @register.simple_block_tag(takes_context=True, end_name="endmenu")
 def menu(
-    context: Context, content: str, id: str, label: str, icon: str = "", small: bool = False, only_icon: bool = False, kind: str = "secondary"
+    context: Context,
+    content: str,
+    id: str,
+    label: str,
+    icon: str = "",
+    small: bool = False,
+    only_icon: bool = False,
+    kind: str = "secondary",
 ) -> SafeString:
     return _render(context, "menu", content, id=id, label=label, icon=icon, small=small, only_icon=only_icon, kind=kind)
 
@@ -236,5 +254,8 @@ def _query(request: HttpRequest, **changes: Any) -> str:
 
 
 def _render(context: Context, name: str, content: str, **values: Any) -> SafeString:
-    engine = context.template.engine if context.template else template.engines["django"].engine
-    return engine.get_template(f"components/{name}.html").render(context.new({"content": content, "csrf_token": context.get("csrf_token"), **values}))
+    assert context.template is not None
+    engine = context.template.engine
+    return engine.get_template(f"components/{name}.html").render(
+        context.new({"content": content, "csrf_token": context.get("csrf_token"), **values})
+    )

@@ -58,9 +58,11 @@ def theme(request: HttpRequest) -> HttpResponse:
 
 def _samples() -> dict[str, Any]:
     now = timezone.now()
-    bad = SampleForm({"name": "", "template": "Classify: {{ ticket_txt }}", "model": "luna", "max_tokens": "0"})
+    bad = SampleForm({"name": "", "template": "Classify: {{ ticket_txt }}", "model": "luna", "max_tokens": "0"}, auto_id="bad_%s")
     return {
-        "form": SampleForm(initial={"name": "Support tickets, intents", "template": "Classify the ticket.\n\n{{ ticket_text }}", "max_tokens": 256}),
+        "form": SampleForm(
+            initial={"name": "Support tickets, intents", "template": "Classify the ticket.\n\n{{ ticket_text }}", "max_tokens": 256}
+        ),
         "bad": bad,
         "job_states": list(JobState),
         "batch_states": list(BatchState),
@@ -75,7 +77,12 @@ def _samples() -> dict[str, Any]:
         "figure_rows": [("Mon 16 Nov", "$41.20", "$82.40"), ("Tue 17 Nov", "$12.75", "$25.50"), ("Wed 18 Nov", "$64.02", "$128.04")],
         "events": _events(now),
         "moment": now - dt.timedelta(minutes=12),
-        "pairs": [("Model", "gpt-6-luna"), ("Connection", "OpenAI, production"), ("Dataset", "tickets_2026_q3.csv, version 4"), ("Prompt", "Intents, version 7")],
+        "pairs": [
+            ("Model", "gpt-6-luna"),
+            ("Connection", "OpenAI, production"),
+            ("Dataset", "tickets_2026_q3.csv, version 4"),
+            ("Prompt", "Intents, version 7"),
+        ],
         "raw": '{"id": "batch_req_7f", "custom_id": "r1203", "response": {"status_code": 200, "body": {"choices": [{"message": {"content": '
         '"{\\"label\\": \\"refund\\"}"}}]}}}',
         "odd": "Invoice \u202e31-80-6202\u202c, total\u200b 1\u00a0240\x07 €",
@@ -101,7 +108,13 @@ def _samples() -> dict[str, Any]:
 
 
 def _segments() -> list[dict[str, Any]]:
-    counts = (("good", "Succeeded", 611_196), ("warn", "Invalid", 18_342), ("bad", "Failed", 1_204), ("off", "Expired or cancelled", 9_120), ("track", "Pending", 360_138))
+    counts = (
+        ("good", "Succeeded", 611_196),
+        ("warn", "Invalid", 18_342),
+        ("bad", "Failed", 1_204),
+        ("off", "Expired or cancelled", 9_120),
+        ("track", "Pending", 360_138),
+    )
     return [{"tone": tone, "label": label, "n": n, "href": f"?standing={label.split()[0].lower()}"} for tone, label, n in counts]
 
 
@@ -122,7 +135,11 @@ def _jobs(now: dt.datetime) -> list[dict[str, Any]]:
 
 
 def _causes() -> list[dict[str, Any]]:
-    counts = ((Cause.SCHEMA_MISMATCH, 812, "59 %", "0.40"), (Cause.CONTEXT_TOO_LONG, 341, "25 %", "0"), (Cause.CONTENT_FILTERED, 214, "16 %", "0.11"))
+    counts = (
+        (Cause.SCHEMA_MISMATCH, 812, "59 %", "0.40"),
+        (Cause.CONTEXT_TOO_LONG, 341, "25 %", "0"),
+        (Cause.CONTENT_FILTERED, 214, "16 %", "0.11"),
+    )
     return [{"cause": cause, "n": n, "share": share, "wasted": Decimal(wasted)} for cause, n, share, wasted in counts]
 
 
@@ -133,19 +150,26 @@ def _events(now: dt.datetime) -> list[dict[str, Any]]:
         ("good", "check", "Batch 2 of 4 settled", "249,377 succeeded, 623 failed", 24),
         ("neutral", "circle", "Launched by mara", "1,000,000 rows, estimated $290–340", 72),
     )
-    return [{"tone": tone, "icon": icon, "text": text, "more": more, "at": now - dt.timedelta(minutes=age)} for tone, icon, text, more, age in told]
+    return [
+        {"tone": tone, "icon": icon, "text": text, "more": more, "at": now - dt.timedelta(minutes=age)}
+        for tone, icon, text, more, age in told
+    ]
 
 
 def _rows() -> list[dict[str, Any]]:
     texts = (
-        "Where is my parcel? It was promised for Tuesday and the tracking page has said “in transit” since. I have written twice and nobody answers, please tell me what is going on.",
+        "Where is my parcel? It was promised for Tuesday and the tracking page has said “in transit” since. "
+        "I have written twice and nobody answers, please tell me what is going on.",
         "أين طردي؟ كان من المفترض أن يصل يوم الثلاثاء.",
         "請求書の金額が間違っています。確認してください。",
         "Refund please.",
     )
     answers = ("delivery", "delivery", None, "refund")
     kinds = (OutcomeKind.SUCCEEDED, OutcomeKind.SUCCEEDED, OutcomeKind.INVALID, OutcomeKind.SUCCEEDED)
-    return [{"n": 1203 + i, "text": text, "answer": answer, "outcome": kind} for i, (text, answer, kind) in enumerate(zip(texts, answers, kinds, strict=True))]
+    return [
+        {"n": 1203 + i, "text": text, "answer": answer, "outcome": kind}
+        for i, (text, answer, kind) in enumerate(zip(texts, answers, kinds, strict=True))
+    ]
 
 
 def _figure() -> dict[str, Any]:
@@ -155,7 +179,15 @@ def _figure() -> dict[str, Any]:
     return {
         "data": [
             {"type": "bar", "name": "Paid", "x": days, "y": paid, "marker": {"color": "series-1"}, "hovertemplate": "$%{y:.2f}"},
-            {"type": "scatter", "mode": "lines", "name": "Real time", "x": days, "y": [round(v * 2, 2) for v in paid], "line": {"color": "series-2", "width": 2}, "hovertemplate": "$%{y:.2f}"},
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "Real time",
+                "x": days,
+                "y": [round(v * 2, 2) for v in paid],
+                "line": {"color": "series-2", "width": 2},
+                "hovertemplate": "$%{y:.2f}",
+            },
         ],
         "layout": {"yaxis": {"tickprefix": "$"}, "xaxis": {"tickformat": "%-d %b", "nticks": 7}, "hovermode": "x unified"},
     }

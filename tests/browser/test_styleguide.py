@@ -53,7 +53,9 @@ def test_tokens_keep_the_contrasts_of_the_style(theme: int) -> None:
 
 
 def test_hex_colours_stand_in_the_tokens_alone() -> None:
-    sources = [p for folder in ("static/css", "static/js", "templates") for p in (ROOT / folder).rglob("*") if p.suffix in (".css", ".js", ".html")]
+    sources = [
+        p for folder in ("static/css", "static/js", "templates") for p in (ROOT / folder).rglob("*") if p.suffix in (".css", ".js", ".html")
+    ]
     hexes = {p.name: found for p in sources if p.name not in ("tokens.css", "charts.js")
              and (found := re.findall(r"(?<![&\w/=\"'])#(?:[0-9a-f]{3}|[0-9a-f]{6})\b(?![-\w])", p.read_text()))}  # fmt: skip
     assert hexes == {}
@@ -66,7 +68,11 @@ def test_our_css_and_js_are_under_60_kb_together() -> None:
 
 def test_templates_hold_no_inline_style_or_script() -> None:
     inline = re.compile(r"\sstyle=|<style|\son[a-z]+=|<script(?![^>]*\b(?:src|type=\"application/json\")\b)|\|safe\b|autoescape off")
-    found = {str(p): m[0] for p in (ROOT / "templates").rglob("*.html") if (m := inline.search(re.sub(r"{% comment %}.*?{% endcomment %}", "", p.read_text(), flags=re.S)))}
+    found = {
+        str(p): m[0]
+        for p in (ROOT / "templates").rglob("*.html")
+        if (m := inline.search(re.sub(r"{% comment %}.*?{% endcomment %}", "", p.read_text(), flags=re.S)))
+    }
     assert found == {}
 
 
