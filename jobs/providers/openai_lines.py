@@ -181,7 +181,7 @@ def _chat(custom_id: str, choice: dict[str, Any]) -> Answer:
     elif "\0" in text:
         text = lines.clean(text)
     finish = choice.get("finish_reason")
-    if finish == "stop" and text and not message.get("refusal"):
+    if finish == "stop" and text and not text.isspace() and not message.get("refusal"):
         return Answer(custom_id, _OK, None, "", text, finish)
     return _judged(custom_id, text, lines.text_of(finish), lines.text_of(message.get("refusal")))
 

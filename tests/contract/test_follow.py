@@ -187,9 +187,10 @@ def test_a_refused_row_is_an_answer(dialect: Dialect, wire: Wire, provider: Prov
     assert provider.decode(raw, SPEC) == answer
 
 
-@pytest.mark.parametrize(
-    ("status", "cause"), [(429, Cause.RATE_LIMITED), (401, Cause.AUTH), (402, Cause.BILLING), (500, Cause.PROVIDER_ERROR)]
-)
+RAISED = [(429, Cause.RATE_LIMITED), (401, Cause.AUTH), (402, Cause.BILLING), (500, Cause.PROVIDER_ERROR)]
+
+
+@pytest.mark.parametrize(("status", "cause"), RAISED)
 def test_what_is_not_about_the_row_raises(status: int, cause: Cause, dialect: Dialect, wire: Wire, provider: Provider) -> None:
     wire.on("POST", dialect.call, Reply(dialect.error("no"), status=status))
     with pytest.raises(ProviderError) as caught:
