@@ -1,6 +1,6 @@
 """Bounded child processes: what reads files or templates of strangers runs in one of these, never in the web process or a worker.
 
-A child is a fresh Python with an almost empty environment, limits on memory, processor time and file size, no core dump, no sockets and no
+A child is a fresh Python with a nearly empty environment, limits on memory, processor time and file size, no core, no sockets and no
 exec (seccomp, where the kernel allows it), its own session, and it dies with its parent. It gets one JSON request and answers in JSON lines.
 
 The module that does the work has a function `answer(request: dict) -> dict | Iterator[dict]`; see `child_main` for the child's side.
@@ -8,6 +8,7 @@ The module that does the work has a function `answer(request: dict) -> dict | It
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -49,7 +50,7 @@ def run_child(
 ) -> dict[str, Any]:
     """Run `module.answer(request)` in a bounded child and return its one answer.
 
-    `seconds` is wall time, `memory_bytes` the address space beyond what Python and its libraries map at start, `file_bytes` the largest file
+    `seconds` is wall time, `memory_bytes` address space beyond what Python and its libraries map at start, `file_bytes` the largest file
     it may write (0: only what its pipes need). Raises ChildDied, or the error of `jobs.errors` that the child raised.
     """
     last: dict[str, Any] | None = None
@@ -63,7 +64,7 @@ def run_child(
 def stream_child(
     module: str, request: dict[str, Any], *, seconds: float, memory_bytes: int, file_bytes: int = 0, cwd: Path | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Like `run_child`, but yield every answer as it comes. The clock runs while the caller works; closing the generator kills the child."""
+    """Like `run_child`, but yield every answer as it comes. The clock runs on while the caller works; closing it kills the child."""
     limits = {"seconds": seconds, "memory_bytes": memory_bytes, "file_bytes": file_bytes, "parent": os.getpid()}
     with tempfile.TemporaryFile() as errors_file:
         child = subprocess.Popen(
@@ -152,7 +153,9 @@ def _death(code: int, late: bool, tail: str) -> ChildDied:
     if code == -signal.SIGXFSZ:
         return ChildDied("disk", tail)
     # The kernel's memory killer sends SIGKILL; an allocator that finds none aborts, and says so first.
-    if code == -signal.SIGKILL or any(word in tail for word in ("bad_alloc", "MemoryError", "Cannot allocate memory", "Out of Memory", "out of memory")):
+    if code == -signal.SIGKILL or any(
+        word in tail for word in ("bad_alloc", "MemoryError", "Cannot allocate memory", "Out of Memory", "out of memory")
+    ):
         return ChildDied("memory", tail)
     return ChildDied("crash", f"exit {code}: {tail}")
 
@@ -171,7 +174,5 @@ def _stop(child: subprocess.Popen[bytes], late: threading.Event) -> None:
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """Kill the child and whatever it started: it leads its own session. Safe to call twice: a reaped child is not signalled."""
     if child.poll() is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass

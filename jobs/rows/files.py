@@ -1,4 +1,4 @@
-"""Files are immutable: written beside their place, fsynced, renamed, and their folder fsynced. A name exists only when the file is whole."""
+"""Files are immutable: written beside their place, fsynced, renamed, folder fsynced. A name exists only when the file is whole."""
 
 from __future__ import annotations
 

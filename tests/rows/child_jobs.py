@@ -19,7 +19,7 @@ def answer(request: dict[str, Any]) -> Any:
 
 
 def echo(request: dict[str, Any]) -> dict[str, Any]:
-    print("noise that is no answer")
+    sys.stdout.write("noise that is no answer\n")
     sys.stdout.flush()
     return {"text": request["text"], "environment": sorted(os.environ), "cwd": os.getcwd()}
 
