@@ -128,8 +128,8 @@ def _jobs(now: dt.datetime) -> list[dict[str, Any]]:
         ("Comments, toxicity", JobState.CANCELLED, "gpt-6-nano", 830_112, 2_400_000, 0, "31.09", 7300),
     )
     return [
-        {"name": name, "state": state, "model": model, "done": done, "total": total, "failed": failed, "cost": Decimal(cost) if cost else None,
-         "started": now - dt.timedelta(minutes=age), "settled": state.terminal}
+        {"name": name, "state": state, "model": model, "done": done, "total": total, "failed": failed,
+         "cost": Decimal(cost) if cost else None, "started": now - dt.timedelta(minutes=age), "settled": state.terminal}
         for name, state, model, done, total, failed, cost, age in rows
     ]  # fmt: skip
 
