@@ -149,7 +149,7 @@ class Clockwork:
 
     def done_share(self, batch: Doc, now: float) -> float:
         """How much of a batch in progress has run by now."""
-        began: float = batch["times"].get("in_progress_at") or batch["created"]
+        began = float(batch["created"]) + 0.1 * float(batch["seconds"])
         return min(max((now - began) / max(self.ends_at(batch) - began, 0.001), 0.0), 1.0)
 
     def _progress(self, batch: Doc, wanted: orders.Orders, now: float) -> bool:

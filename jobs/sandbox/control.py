@@ -122,11 +122,10 @@ def executed(app: App, payload: dict[str, Any]) -> Any:
     A status of 200 is paid. Rows that never ran (expired, cancelled, lost) are not here.
     """
     rows: list[dict[str, Any]] = []
-    with app.store.lock:
-        ids = list(app.store.batches)
-    for batch_id in ids:
-        path = app.store.batch_folder(batch_id) / "executed"
-        if path.exists() and payload.get("batch") in (None, batch_id):
+    paths = sorted(app.store.folder.glob("batches/*/executed"), key=lambda path: path.stat().st_mtime_ns)  # deleted batches too
+    for path in paths:
+        batch_id = path.parent.name
+        if payload.get("batch") in (None, batch_id):
             for line in path.read_text("utf-8").split("\n")[:-1]:
                 custom_id, body, status = line.rsplit("\t", 2)
                 rows.append({"batch": batch_id, "custom_id": custom_id, "body": body, "status": int(status), "paid": status == "200"})

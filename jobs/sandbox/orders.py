@@ -146,7 +146,7 @@ class Orders:
     def draw(self, index: int, digest: bytes) -> str | None:
         """The order that falls on the row at `index` of its file whose body has `digest`, or None."""
         first, floor = 0, 0.0
-        luck = int.from_bytes(digest[:7], "big") / (1 << 56)
+        luck = int.from_bytes(digest[:6], "big") / (1 << 48)
         for order in self.rows:
             if order.at is not None:
                 if order.at == index:
