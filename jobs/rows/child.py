@@ -1,7 +1,7 @@
 """Bounded child processes: what reads files or templates of strangers runs in one of these, never in the web process or a worker.
 
 A child is a fresh Python with a nearly empty environment, limits on memory, processor time and file size, no core, no sockets and no
-exec (seccomp, where the kernel allows it), its own session, and it dies with its parent. It gets one JSON request and answers in JSON lines.
+exec (seccomp, where the kernel allows it), its own session, and it dies with its parent. It gets a JSON request and answers in JSON lines.
 
 The module that does the work has a function `answer(request: dict) -> dict | Iterator[dict]`; see `child_main` for the child's side.
 """
