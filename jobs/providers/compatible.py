@@ -14,7 +14,6 @@ class CompatibleProvider(OpenAIProvider):
     """Status words in any case, a batch inside `job`, an answerless cancel, no model list: all seen, none an error."""
 
     own_url = ""
-    limit_name = "max_tokens"  # see registry.py
     ends = remote.COMPATIBLE_ENDS
     result_days = None  # nobody says how long they keep results
 

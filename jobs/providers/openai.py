@@ -10,8 +10,9 @@ import httpx2
 import orjson
 
 from jobs.errors import ProviderError
-from jobs.providers import errors, http, lines, openai_lines, remote
+from jobs.providers import errors, http, lines, openai_lines, openai_requests, remote
 from jobs.providers.base import Answer, Created, Encoder, ModelInfo, Models, Page, Paths, RemoteBatch, RequestSpec
+from jobs.providers.registry import encoder_for
 from jobs.providers.session import CALL_SECONDS, FLEX_SECONDS, UPLOAD_SECONDS, Session, part_of
 from jobs.words import PromptKind
 
@@ -20,7 +21,6 @@ _MAX_FILE_PAGES = 100
 
 class OpenAIProvider(Session):
     own_url = "https://api.openai.com/v1"
-    limit_name = "max_completion_tokens"
     ends = remote.OPENAI_ENDS
     result_days: int | None = 30
 
@@ -41,11 +41,11 @@ class OpenAIProvider(Session):
 
     def encoder(self, spec: RequestSpec) -> Encoder:
         """A function (custom_id, system, user) → one request line."""
-        return openai_lines.make_encoder(spec, self.limit_name)
+        return encoder_for(self.endpoint.kind, spec)
 
     def body(self, line: bytes) -> dict[str, Any]:
         """The body of an ordinary call out of a request line."""
-        return openai_lines.body_of(line)
+        return openai_requests.body_of(line)
 
     def decode(self, line: bytes, spec: RequestSpec) -> Answer:
         """One line of a result file; never raises."""
@@ -98,7 +98,7 @@ class OpenAIProvider(Session):
         """One POST /batches. Our token goes along as metadata."""
         body: dict[str, Any] = {
             "input_file_id": file_id,
-            "endpoint": openai_lines.ENDPOINTS[PromptKind(kind)],
+            "endpoint": openai_requests.ENDPOINTS[PromptKind(kind)],
             "completion_window": "24h",
         }
         if self.abilities.metadata and token:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 
 from jobs.errors import BadInput
-from jobs.providers import anthropic_lines, openai_lines
+from jobs.providers import anthropic_lines, openai_lines, openai_requests
 from jobs.providers.base import Abilities, Answer, Encoder, Endpoint, Limits, Provider, RequestSpec
 from jobs.words import ProviderKind
 
@@ -27,7 +26,7 @@ _ENTRIES: dict[str, _Entry] = {
         "openai:OpenAIProvider",
         Limits(requests_per_batch=50_000, bytes_per_batch=200_000_000, creates_per_minute=30),  # 2,000 creates an hour
         Abilities(flex=True),
-        openai_lines.make_encoder,
+        openai_requests.make_encoder,
         openai_lines.decode,
     ),
     ProviderKind.ANTHROPIC: _Entry(
@@ -42,9 +41,7 @@ _ENTRIES: dict[str, _Entry] = {
         "compatible:CompatibleProvider",
         Limits(requests_per_batch=50_000, bytes_per_batch=100_000_000),
         Abilities(),
-        # Servers that do not know `max_completion_tokens` refuse it (Mistral, 422) or, worse, drop it and write without end
-        # (ik_llama.cpp #2321); all know `max_tokens`. Who needs the other name gives it as a parameter.
-        partial(openai_lines.make_encoder, limit_name="max_tokens"),
+        openai_requests.make_compatible_encoder,
         openai_lines.decode,
     ),
 }

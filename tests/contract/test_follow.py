@@ -131,7 +131,7 @@ CUTS = {"content-length": {"cut": 40}, "close": {"cut": 40, "close_delimited": T
 
 @pytest.mark.parametrize("how", CUTS)
 def test_a_cut_download_leaves_nothing(how: str, dialect: Dialect, wire: Wire, provider: Provider, tmp_path: Path) -> None:
-    dialect.results(wire, dialect.result_line(), **CUTS[how])  # type: ignore[arg-type]
+    dialect.results(wire, dialect.result_line(), **CUTS[how])
     batch = _ended(dialect, wire, provider)
     with pytest.raises(ProviderError) as caught:
         provider.download(batch, tmp_path)

@@ -1,4 +1,4 @@
-"""The whole way of a batch with every adapter, against the sandbox: a provider that was written from the wire facts, not from the adapters."""
+"""The whole way of a batch with every adapter, against the sandbox, which was written from the wire facts and not from the adapters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def provider(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Provi
 
 
 def model_of(provider: Provider, orders: str = "") -> str:
-    name = "claude-haiku-4-5" if not provider.abilities.embeddings else "gpt-6-luna"
+    kind = type(provider).__name__
+    name = {"OpenAIProvider": "gpt-6-luna", "AnthropicProvider": "claude-haiku-4-5", "CompatibleProvider": "sandbox-small"}[kind]
     return f"{name}+{orders}" if orders else name
 
 

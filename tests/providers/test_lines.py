@@ -32,7 +32,7 @@ def written(kind: str, spec: RequestSpec, system: str = "", user: str = "hi") ->
 def test_openai_chat_line() -> None:
     spec = RequestSpec("generate", "m", 9, SCHEMA, {"temperature": 0, "reasoning_effort": "low"}, service_tier="flex")
     named = {"name": "My_answer_", "strict": True, "schema": CLOSED}
-    assert written("openai", spec, "be brief", "ä\u2028\"\n") == {
+    assert written("openai", spec, "be brief", 'ä\u2028"\n') == {
         "custom_id": "r1-0",
         "method": "POST",
         "url": "/v1/chat/completions",
@@ -43,7 +43,7 @@ def test_openai_chat_line() -> None:
             "max_completion_tokens": 9,
             "response_format": {"type": "json_schema", "json_schema": named},
             "service_tier": "flex",
-            "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "ä\u2028\"\n"}],
+            "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": 'ä\u2028"\n'}],
         },
     }
 
@@ -55,6 +55,22 @@ def test_the_system_message_changes_and_goes() -> None:
         bodies = [line.get("body") or line["params"] for line in seen]
         told = [b.get("system") or (b["messages"][0]["content"] if len(b["messages"]) == 2 else None) for b in bodies]
         assert told == ["a", "a", None, "b"]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("mistral-large-4", "max_tokens"),
+        ("openai/gpt-oss-120b", "max_tokens"),
+        ("llama3:8b", "max_tokens"),
+        ("gpt-6-luna", "max_completion_tokens"),
+        ("openai/o4-mini", "max_completion_tokens"),
+        ("openrouter/openai/gpt-5.5", "max_completion_tokens"),
+    ],
+)
+def test_the_output_limit_has_the_name_that_a_server_obeys(model: str, name: str) -> None:
+    body = written("openai-compatible", RequestSpec("generate", model, 9))["body"]
+    assert {key: value for key, value in body.items() if key.startswith("max_")} == {name: 9}
 
 
 def test_compatible_says_max_tokens_unless_told_otherwise() -> None:
@@ -148,12 +164,16 @@ def test_strict_schema_closes_every_object_and_leaves_the_given_one() -> None:
     }
     before = json.dumps(given_)
     closed = {"additionalProperties": False}
-    assert lines.strict_schema(given_) == {
-        "type": "object",
-        "properties": {"a": {"type": "array", "items": inner | closed | {"required": ["b"]}}, "type": {"type": "string"}},
-        "$defs": {"d": {"anyOf": [{"type": "object", "properties": {"x": {}}, "required": ["x"]} | closed, {"type": "null"}]}},
-        "required": ["a", "type"],
-    } | closed
+    assert (
+        lines.strict_schema(given_)
+        == {
+            "type": "object",
+            "properties": {"a": {"type": "array", "items": inner | closed | {"required": ["b"]}}, "type": {"type": "string"}},
+            "$defs": {"d": {"anyOf": [{"type": "object", "properties": {"x": {}}, "required": ["x"]} | closed, {"type": "null"}]}},
+            "required": ["a", "type"],
+        }
+        | closed
+    )
     assert json.dumps(given_) == before
 
 
@@ -217,7 +237,14 @@ READ: dict[str, tuple[str, bytes, OutcomeKind, Cause | None, str | None, str]] =
         "paid",
     ),
     "embedding": ("openai", openai({"data": [{"embedding": [0.5, -1]}], "usage": {"prompt_tokens": 5}}), OK, None, "[0.5,-1]", "paid"),
-    "embedding, base64": ("openai", openai({"data": [{"embedding": "AAAAPwAAgL8="}], "usage": {"prompt_tokens": 5}}), OK, None, "[0.5,-1.0]", "paid"),
+    "embedding, base64": (
+        "openai",
+        openai({"data": [{"embedding": "AAAAPwAAgL8="}], "usage": {"prompt_tokens": 5}}),
+        OK,
+        None,
+        "[0.5,-1.0]",
+        "paid",
+    ),
     "no embedding": ("openai", openai({"data": [], "usage": {"prompt_tokens": 5}}), INVALID, Cause.EMPTY, None, "paid"),
     "moderation": ("openai", openai({"results": [{"flagged": False}]}), OK, None, '{"flagged":false}', "unpaid"),
     "expired": ("openai", openai(response=None, error=NEVER), EXPIRED, Cause.EXPIRED, None, "unpaid"),
@@ -229,11 +256,39 @@ READ: dict[str, tuple[str, bytes, OutcomeKind, Cause | None, str | None, str]] =
     "context": ("openai", openai({"error": {"code": "context_length_exceeded"}}, 400), FAILED, Cause.CONTEXT_TOO_LONG, None, "unpaid"),
     "quota": ("openai", openai({"error": {"code": "insufficient_quota"}}, 429), FAILED, Cause.BILLING, None, "unpaid"),
     "rate": ("openai", openai({"error": {"message": "slow down"}}, 429), FAILED, Cause.RATE_LIMITED, None, "unpaid"),
-    "500": ("openai", openai({"error": {"message": "x", "type": "invalid_request_error"}}, 500), FAILED, Cause.PROVIDER_ERROR, None, "unpaid"),
-    "error as json text": ("openai", openai('{"message":"bad","type":"invalid_request"}', 400), FAILED, Cause.INVALID_REQUEST, None, "unpaid"),
-    "charged error": ("openai", openai({"error": {"code": "x"}, "usage": {"prompt_tokens": 5}}, 400), FAILED, Cause.INVALID_REQUEST, None, "unknown"),
+    "500": (
+        "openai",
+        openai({"error": {"message": "x", "type": "invalid_request_error"}}, 500),
+        FAILED,
+        Cause.PROVIDER_ERROR,
+        None,
+        "unpaid",
+    ),
+    "error as json text": (
+        "openai",
+        openai('{"message":"bad","type":"invalid_request"}', 400),
+        FAILED,
+        Cause.INVALID_REQUEST,
+        None,
+        "unpaid",
+    ),
+    "charged error": (
+        "openai",
+        openai({"error": {"code": "x"}, "usage": {"prompt_tokens": 5}}, 400),
+        FAILED,
+        Cause.INVALID_REQUEST,
+        None,
+        "unknown",
+    ),
     "message": ("anthropic", anthropic(message()), OK, None, "yes", "paid"),
-    "thinking": ("anthropic", anthropic(message([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}])), OK, None, "yes", "paid"),
+    "thinking": (
+        "anthropic",
+        anthropic(message([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}])),
+        OK,
+        None,
+        "yes",
+        "paid",
+    ),
     "tool": ("anthropic", anthropic(message([{"type": "tool_use", "input": {"a": 1}}], "tool_use")), OK, None, '{"a":1}', "paid"),
     "max_tokens": ("anthropic", anthropic(message("ye", "max_tokens")), INVALID, Cause.CUT_OFF, "ye", "paid"),
     "refusal": ("anthropic", anthropic(message([], "refusal")), INVALID, Cause.REFUSED, "", "paid"),
@@ -241,7 +296,14 @@ READ: dict[str, tuple[str, bytes, OutcomeKind, Cause | None, str | None, str]] =
     "pause": ("anthropic", anthropic(message("ye", "pause_turn")), INVALID, Cause.CUT_OFF, "ye", "paid"),
     "no text": ("anthropic", anthropic(message([])), INVALID, Cause.EMPTY, "", "paid"),
     "errored": ("anthropic", anthropic(errored("invalid_request_error", "bad")), FAILED, Cause.INVALID_REQUEST, None, "unpaid"),
-    "credit": ("anthropic", anthropic(errored("invalid_request_error", "Your credit balance is too low")), FAILED, Cause.BILLING, None, "unpaid"),
+    "credit": (
+        "anthropic",
+        anthropic(errored("invalid_request_error", "Your credit balance is too low")),
+        FAILED,
+        Cause.BILLING,
+        None,
+        "unpaid",
+    ),
     "overloaded": ("anthropic", anthropic(errored("overloaded_error", "busy")), FAILED, Cause.RATE_LIMITED, None, "unpaid"),
     "on hold": (
         "anthropic",
@@ -251,7 +313,14 @@ READ: dict[str, tuple[str, bytes, OutcomeKind, Cause | None, str | None, str]] =
         None,
         "unpaid",
     ),
-    "errored once": ("anthropic", anthropic({"type": "errored", "error": {"type": "api_error", "message": "x"}}), FAILED, Cause.PROVIDER_ERROR, None, "unpaid"),
+    "errored once": (
+        "anthropic",
+        anthropic({"type": "errored", "error": {"type": "api_error", "message": "x"}}),
+        FAILED,
+        Cause.PROVIDER_ERROR,
+        None,
+        "unpaid",
+    ),
     "canceled": ("anthropic", anthropic({"type": "canceled"}), CANCELLED, Cause.CANCELLED, None, "unpaid"),
     "time over": ("anthropic", anthropic({"type": "expired"}), EXPIRED, Cause.EXPIRED, None, "unpaid"),
     "brand new": ("anthropic", anthropic({"type": "brand_new"}), FAILED, Cause.UNKNOWN, None, "unknown"),
@@ -291,7 +360,9 @@ def test_tokens_of_a_message_are_the_whole_prompt() -> None:
     )
 
 
-@pytest.mark.parametrize("line", [b"", b"not json", b"[1]", b"null", b'{"a":' * 100_000, b'{"custom_id":"r1-0","x":1' + b"0" * 5000 + b"}", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "line", [b"", b"not json", b"[1]", b"null", b'{"a":' * 100_000, b'{"custom_id":"r1-0","x":1' + b"0" * 5000 + b"}", b"\xff\xfe"]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_object_is_unreadable(kind: str, line: bytes) -> None:
     answer = decoder_for(kind)(line, SPEC)
@@ -307,7 +378,11 @@ SEEDS = [line for provider, line, *_ in READ.values()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(line=st.sampled_from(SEEDS), name=st.sampled_from(["response", "body", "result", "message", "choices", "usage", "error", "content"]), value=values)
+@given(
+    line=st.sampled_from(SEEDS),
+    name=st.sampled_from(["response", "body", "result", "message", "choices", "usage", "error", "content"]),
+    value=values,
+)
 @settings(max_examples=300, deadline=None)
 def test_the_reader_never_raises(kind: str, line: bytes, name: str, value: Any) -> None:
     """Any value in any place where an object or a list is expected."""
