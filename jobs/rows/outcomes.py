@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
@@ -70,6 +70,23 @@ def money_array(pico: Sequence[int] | np.ndarray[Any, Any]) -> pa.Array:
     pairs[:, 0] = np.where(known, low, 0)
     bitmap = pa.py_buffer(np.packbits(known, bitorder="little").tobytes())
     return pa.Array.from_buffers(MONEY, len(low), [bitmap, pa.py_buffer(pairs.tobytes())])
+
+
+def pico_of(column: pa.ChunkedArray) -> list[int | None]:
+    """The whole 10⁻¹² dollars of a money column; None where unknown."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], MONEY)
+    if not len(array):
+        return []
+    pairs = np.frombuffer(array.buffers()[1], dtype=np.int64).reshape(-1, 2)[array.offset : array.offset + len(array)]
+    if bool(np.any(pairs[:, 1] != pairs[:, 0] >> 63)):  # beyond 64 bits
+        return [None if amount is None else int(amount.scaleb(12)) for amount in array.to_pylist()]
+    found: list[int | None] = pairs[:, 0].tolist()
+    if array.null_count:
+        for i in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist():
+            found[i] = None
+    return found
 
 
 def outcome_table(columns: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> pa.Table:
@@ -172,15 +189,19 @@ def merge_standings(base: Path | None, newer: Iterable[tuple[int, Path]], target
     A later round wins; within a round the later file of the list. `attempts` is that of the base plus the outcomes that each row
     has in `newer`; so a file must not be in both. Memory is bounded: files are read side by side in the order of `_row`.
     """
-    files = [] if base is None else [base]
-    files += [path for _, path in sorted(newer, key=lambda item: item[0])]
     n = 0
     with written_beside(target) as part, TableWriter(part, SCHEMA) as out:
-        for table in SortedMerge(files, SCHEMA):
-            standing = _newest(table)
-            n += standing.num_rows
-            out.write(standing)
+        for table in standings(base, newer):
+            n += table.num_rows
+            out.write(table)
     return n
+
+
+def standings(base: Path | None, newer: Iterable[tuple[int, Path]]) -> Iterator[pa.Table]:
+    """The standings that `merge_standings` would write, as tables in the order of `_row`."""
+    files = [] if base is None else [base]
+    files += [path for _, path in sorted(newer, key=lambda item: item[0])]
+    return map(_newest, SortedMerge(files, SCHEMA))
 
 
 def _newest(table: pa.Table) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _IN_WORDS: dict[type[nodes.Node], str] = {
     nodes.FromImport: "import", nodes.Include: "include", nodes.Extends: "extends", nodes.Block: "block", nodes.Macro: "macro",
     nodes.CallBlock: "call", nodes.FilterBlock: "A filter block", nodes.AssignBlock: "A set block", nodes.With: "with",
 }  # fmt: skip
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNCOUNTED = (nodes.Template, nodes.Output, nodes.TemplateData)
 
 
@@ -228,7 +230,7 @@ def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        return _SURROGATE.sub("\ufffd", text)
     return text
 
 

@@ -1,0 +1,275 @@
+"""The table with its answers, streamed in the order of the source: every row exactly once, whatever became of it.
+
+CSV is UTF-8 by RFC 4180 with `\\n` at the end of lines; absent and empty cells are both empty there. JSONL and Parquet keep them apart.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.rows.files import written_beside
+from jobs.rows.outcomes import SCHEMA, pico_of, standings
+from jobs.rows.query import RowFiles
+from jobs.rows.render import Columns, plain_values, read_rows
+from jobs.rows.values import JsonFloat, text_of, to_json
+from jobs.words import PENDING
+
+OURS = ("_row", "_outcome", "_cause", "_message", "_answer", "_attempts", "_input_tokens", "_output_tokens", "_cost")
+# What a spreadsheet would run: after spaces and quotes one of = + - @ (also full-width), or a control character in front.
+_FORMULA = "^[\\s\"']*[=+@＝＋－＠-]|^[\\t\\r\\n]"
+_NUMBER = r"^\s*[+-]?(\d[\d,. ]*|[.,]\d+)([eE][+-]?\d+)?\s*%?\s*$"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What to export: the files of a job, the ledger's columns, the fields of the output schema, and which rows (None: all)."""
+
+    files: RowFiles
+    columns: Columns
+    fields: Sequence[str] = ()
+    rows: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    defuse: bool = True  # CSV only
+
+    @property
+    def own_names(self) -> list[str]:
+        """The names of our columns; where the source has one of them, ours gets `_2`."""
+        return unique_names([*OURS, *(f"answer.{name}" for name in self.fields)], {str(column["name"]) for column in self.columns})
+
+    @property
+    def source_names(self) -> list[str]:
+        """The headers, made unique with `_2` where doubled: for the formats that need it (JSONL and Parquet)."""
+        return unique_names([str(column["name"]) for column in self.columns], set())
+
+
+def unique_names(names: Sequence[str], taken: set[str]) -> list[str]:
+    """The names with `_2`, `_3` … behind those that are taken."""
+    used, found = set(taken), []
+    for name in names:
+        unique, n = name, 2
+        while unique in used:
+            unique, n = f"{name}_{n}", n + 1
+        used.add(unique)
+        found.append(unique)
+    return found
+
+
+def csv_chunks(export: Export) -> Iterator[bytes]:
+    """The export as CSV, in chunks of some thousand rows; the first has the header."""
+    headers = [*(str(column["name"]) for column in export.columns), *export.own_names]
+    headers = _defused(pa.array(headers)).to_pylist() if export.defuse else headers
+    yield _csv_lines([[header] for header in headers])
+    for cells, own in _portions(export):
+        columns = [_cell_texts(cells.column(i)) for i in range(cells.num_columns)] + _own_texts(own, export.fields)
+        if export.defuse:
+            columns = [_defused(column) if pa.types.is_string(column.type) else column for column in columns]
+        # Only \n is special to the csv module here; a lone \r has to stand in quotes too.
+        alone = any(pc.any(pc.match_substring(column, "\r")).as_py() for column in columns if pa.types.is_string(column.type))
+        yield _csv_lines([column.to_pylist() for column in columns], quote_all=alone)
+
+
+def jsonl_chunks(export: Export) -> Iterator[bytes]:
+    """The export as JSON Lines: JSON cells and answer fields as JSON, `_cost` as a decimal string, what is absent as null."""
+    names = [*export.source_names, *export.own_names]
+    for cells, own in _portions(export):
+        columns = [_json_values(column, cells.column(i)) for i, column in enumerate(export.columns)] + _own_values(own, export.fields)
+        yield b"".join(orjson.dumps(dict(zip(names, line, strict=True)), default=str) + b"\n" for line in zip(*columns, strict=True))
+
+
+def write_parquet(export: Export, out: Path) -> None:
+    """The export as Parquet: source columns with their types, `_cost` as decimal128(24, 12), answer fields as text."""
+    names = [*export.source_names, *export.own_names]
+    writer: pq.ParquetWriter | None = None
+    try:
+        for cells, own in _portions(export, at_least_one=True):
+            arrays = [*cells.columns, *_own_arrays(own), *_field_texts(own, export.fields)]
+            table = pa.table(arrays, names=names)
+            writer = writer or pq.ParquetWriter(out, table.schema, compression="zstd")
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def write_export(export: Export, kind: str, target: Path) -> None:
+    """Write `csv`, `jsonl` or `parquet` to a file, whole or not at all."""
+    with written_beside(target) as part:
+        if kind == "parquet":
+            write_parquet(export, part)
+            return
+        chunks = {"csv": csv_chunks, "jsonl": jsonl_chunks}[kind]
+        with part.open("wb") as out:
+            for chunk in chunks(export):
+                out.write(chunk)
+
+
+def _portions(export: Export, at_least_one: bool = False) -> Iterator[tuple[pa.RecordBatch, pa.Table]]:
+    """The cells of some rows, and beside them their standings (nulls while pending, but `_row`)."""
+    aligned = _Aligned(export.files)
+    keys = [str(column["key"]) for column in export.columns]
+    empty = True
+    for numbers, cells in _read(export, keys):
+        empty = False
+        yield cells.select(keys), aligned.standing_of(np.asarray(numbers, dtype=np.int64))
+    if empty and at_least_one:
+        schema = pq.read_schema(export.files.table)
+        nothing = pa.RecordBatch.from_pylist([], pa.schema([schema.field(key) for key in keys]))
+        yield nothing, aligned.standing_of(np.zeros(0, dtype=np.int64))
+
+
+def _read(export: Export, keys: list[str]) -> Iterator[tuple[list[int], pa.RecordBatch]]:
+    at = 0
+    for numbers, batch in read_rows(export.files.table, ["_row", *keys]):
+        if export.rows is None:
+            yield numbers, batch
+            continue
+        after = int(np.searchsorted(export.rows, numbers[-1], side="right"))
+        wanted = export.rows[at:after]
+        at = after
+        if len(wanted):
+            yield wanted.tolist(), batch.take(pa.array(wanted - numbers[0]))
+
+
+class _Aligned:
+    """The standings, read along with the table in ascending `_row`."""
+
+    def __init__(self, files: RowFiles) -> None:
+        self._tables = standings(files.base, files.newer)
+        self._waiting = SCHEMA.empty_table()
+        self._ended = False
+
+    def standing_of(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Table:
+        """One line for each of the rows; calls must ascend."""
+        if len(rows):
+            self._read_to(int(rows[-1]))
+        known = self._waiting.column("_row").to_numpy()
+        at = np.searchsorted(known, rows)
+        inside = np.minimum(at, max(len(known) - 1, 0))
+        found = (known[inside] == rows) if len(known) else np.zeros(len(rows), dtype=bool)
+        taken = self._waiting.take(pa.array(inside, mask=~found))
+        if len(rows):
+            self._waiting = self._waiting.slice(int(np.searchsorted(known, rows[-1], side="right")))
+        return taken.set_column(0, pa.field("_row", pa.int64()), pa.array(rows))
+
+    def _read_to(self, row: int) -> None:
+        parts = [self._waiting]
+        last = self._waiting.column("_row")[-1].as_py() if self._waiting.num_rows else -1
+        while not self._ended and last < row:
+            table = next(self._tables, None)
+            if table is None:
+                self._ended = True
+            elif table.num_rows:
+                parts.append(table)
+                last = table.column("_row")[-1].as_py()
+        self._waiting = pa.concat_tables(parts).combine_chunks()
+
+
+def _own_arrays(own: pa.Table) -> list[Any]:
+    """Our columns in the order of OURS; pending rows have kind `pending` and no attempts."""
+    filled = own.set_column(own.schema.get_field_index("kind"), "kind", pc.fill_null(own.column("kind"), PENDING))
+    filled = filled.set_column(own.schema.get_field_index("attempts"), "attempts", pc.fill_null(own.column("attempts"), 0))
+    return [filled.column("_row" if name == "_row" else "kind" if name == "_outcome" else name[1:]) for name in OURS]
+
+
+def _own_texts(own: pa.Table, fields: Sequence[str]) -> list[Any]:
+    return [*_own_arrays(own)[:-1], pa.array(money_texts(own.column("cost"))).cast(pa.large_string()), *_field_texts(own, fields)]
+
+
+def _own_values(own: pa.Table, fields: Sequence[str]) -> list[list[Any]]:
+    texts = own.column("answer").to_pylist()
+    answers = [[_fragment(value) for value in values] for values in _field_values(texts, fields)]
+    return [*(array.to_pylist() for array in _own_arrays(own)[:-1]), money_texts(own.column("cost")), *answers]
+
+
+def money_texts(column: pa.ChunkedArray) -> list[str | None]:
+    """Dollars of a decimal128(24, 12) column as plain decimals without trailing zeros, exactly; None where unknown."""
+    return [None if pico is None else _plain(pico) for pico in pico_of(column)]
+
+
+def _plain(pico: int) -> str:
+    dollars, rest = divmod(pico, 10**12)
+    return f"{dollars}.{rest:012d}".rstrip("0") if rest else str(dollars)
+
+
+def _field_texts(own: pa.Table, fields: Sequence[str]) -> list[Any]:
+    columns = _field_values(own.column("answer").to_pylist(), fields)
+    return [pa.array([None if value is None else text_of(value) for value in values], pa.string()) for values in columns]
+
+
+def _field_values(answers: list[str | None], fields: Sequence[str]) -> list[list[Any]]:
+    """The values of each field over the answers; None where an answer has no such field or is no object."""
+    if not fields:
+        return []
+    parsed = [_object(answer) if answer else {} for answer in answers]
+    return [[each.get(name) for each in parsed] for name in fields]
+
+
+def _object(answer: str) -> dict[str, Any]:
+    try:
+        found = orjson.loads(answer)
+        if isinstance(found, dict) and any(isinstance(value, (float, dict, list)) for value in found.values()):
+            found = json.loads(answer, parse_float=JsonFloat)  # keeps `1.50` and 20-digit numbers as they stand
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _fragment(value: Any) -> Any:
+    if isinstance(value, (str, bool)) or value is None:
+        return value if value is None or isinstance(value, bool) else value.encode("utf-8", "replace").decode()
+    return orjson.Fragment(value.text if isinstance(value, JsonFloat) else to_json(value))
+
+
+def _cell_texts(column: pa.Array) -> pa.Array:
+    """A column for CSV: text as it is, other types as text that is no formula (large_string marks what is not to be defused)."""
+    if pa.types.is_string(column.type):
+        return column
+    texts = [None if value is None else text_of(value) for value in plain_values(column)]
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
+    return pa.array(texts, pa.large_string() if number else pa.string())
+
+
+def _json_values(column: Mapping[str, Any], cells: pa.Array) -> list[Any]:
+    values = plain_values(cells)
+    if column.get("type") == "json":
+        return [_raw_json(value) for value in values]
+    return values
+
+
+def _raw_json(text: Any) -> Any:
+    """JSON text is put in as it stands; a text in a JSON column that is not JSON is a string."""
+    if not isinstance(text, str) or not text or text[0] == '"':
+        return text
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return text
+    return orjson.Fragment(text) if "\n" not in text and "\r" not in text else orjson.Fragment(orjson.dumps(orjson.loads(text)))
+
+
+def _defused(column: Any) -> Any:
+    """A `'` before each text that a spreadsheet would run; numbers (-5, +3.2) are left alone."""
+    mask = pc.match_substring_regex(column, _FORMULA)
+    if not pc.any(mask).as_py():
+        return column
+    mask = pc.fill_null(pc.and_(mask, pc.invert(pc.match_substring_regex(column, _NUMBER))), False)
+    return pc.if_else(mask, pc.binary_join_element_wise("'", column, ""), column)
+
+
+def _csv_lines(columns: list[list[Any]], quote_all: bool = False) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL).writerows(zip(*columns, strict=True))
+    return out.getvalue().encode()
+
+

@@ -1,0 +1,269 @@
+"""Pages and exports of one small job, compared with the same worked out in plain Python."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.rows.export import Export, csv_chunks, jsonl_chunks, write_export
+from jobs.rows.outcomes import OutcomeWriter, merge_standings
+from jobs.rows.query import CauseCount, Filter, Query, RowFiles, connect
+from jobs.rows.render import selected_rows
+
+N = 40
+TEXTS = [
+    None if i == 5 else ["plain", "=cmd()", "-5", "+3.2", "@x", 'a,b\n"q"', "lone\rcr", " ＝1+1", "007", "", "-a"][i % 11] for i in range(N)
+]
+COLUMNS = [
+    {"key": "c0", "name": "Text", "variable": "text", "type": "text"},
+    {"key": "c1", "name": "_row", "variable": "row_1", "type": "json"},
+    {"key": "c2", "name": "Text", "variable": "text_2", "type": "text"},
+]
+
+
+def answer(row: int) -> str:
+    return json.dumps({"label": "ab"[row % 2], "score": row, "id/x~y": f"k{row}"})
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RowFiles:
+    """Round 1 in the base: even rows failed, odd succeeded, 30 and later pending. Round 2, newer: rows 0, 4, 8 succeeded, 12 expired."""
+    table = tmp_path / "datasets" / "table.parquet"
+    table.parent.mkdir()
+    cells = {"c0": TEXTS, "c1": [f'{{"n": {i}.50}}' for i in range(N)], "c2": ["same"] * N}
+    pq.write_table(pa.table({"_row": pa.array(range(N), pa.int64()), **cells}), table, row_group_size=16)
+    first, second, base = tmp_path / "o1.parquet", tmp_path / "o2.parquet", tmp_path / "standings-1.parquet"
+    with OutcomeWriter(first, round=1) as writer:
+        even, odd = list(range(0, 30, 2)), list(range(1, 30, 2))
+        writer.add({"_row": even, "kind": "failed", "cause": "timeout", "message": "It Took too long", "cost": [2_500_000] * 15})
+        writer.add(
+            {
+                "_row": odd,
+                "kind": "succeeded",
+                "answer": [answer(i) for i in odd],
+                "cost": [10**12 + i for i in odd],
+                "input_tokens": [9] * 15,
+            }
+        )
+    with OutcomeWriter(second, round=2) as writer:
+        writer.add({"_row": [8, 0, 4], "kind": "succeeded", "answer": [answer(i) for i in (8, 0, 4)], "cost": [-1] * 3})
+        writer.add({"_row": [12], "kind": "expired", "cause": "expired"})
+    merge_standings(None, [(1, first)], base)
+    return RowFiles(table, N, ("c0", "c1", "c2"), base, ((2, second),))
+
+
+SETTLED = [0, 4, 8]
+FAILED = [row for row in range(0, 30, 2) if row not in (0, 4, 8, 12)]
+ODD = list(range(1, 30, 2))
+
+
+@pytest.mark.parametrize(
+    ("filter", "rows"),
+    [
+        (Filter(), list(range(N))),
+        (Filter(kinds=("failed",)), FAILED),
+        (Filter(kinds=("succeeded",)), sorted(ODD + SETTLED)),
+        (Filter(kinds=("pending",)), list(range(30, N))),
+        (Filter(kinds=("pending", "expired")), [12, *range(30, N)]),
+        (Filter(kinds=("pending",), causes=("timeout",)), []),
+        (Filter(causes=("timeout", "expired")), sorted([*FAILED, 12])),
+        (Filter(rounds=(2,)), [0, 4, 8, 12]),
+        (Filter(answer=(("label", "a"),)), SETTLED),
+        (Filter(answer=(("score", "7"), ("label", "b"))), [7]),
+        (Filter(answer=(("id/x~y", "k4"),)), [4]),
+        (Filter(answer=(("label", "' OR 1=1 --"),)), []),
+        (Filter(text="TOOK"), FAILED),
+        (Filter(text="lone"), [row for row in range(N) if TEXTS[row] == "lone\rcr"]),
+        (Filter(text="k21"), [21]),
+        (Filter(text="%"), []),
+        (Filter(rows=(3, 35, 99)), [3, 35]),
+        (Filter(rows=(3, 4, 35), kinds=("succeeded",)), [3, 4]),
+    ],
+)
+def test_filter_finds_exactly_its_rows(files: RowFiles, filter: Filter, rows: list[int]) -> None:
+    with Query(files) as query:
+        page = query.page(filter, limit=100)
+        assert ([line.row for line in page.lines], page.total, page.offset) == (rows, len(rows), 0)
+        assert [line.row for line in query.page(filter, limit=3, offset=2).lines] == rows[2:5]
+        if len(rows) > 3:
+            after = query.page(filter, limit=2, after=rows[2])
+            assert ([line.row for line in after.lines], after.offset) == (rows[3:5], 3)
+
+
+def test_line_has_cells_and_the_newest_outcome(files: RowFiles) -> None:
+    with Query(files) as query:
+        failed, settled, pending = query.lines([2, 4, 33])
+    assert failed.values == {"c0": "-5", "c1": '{"n": 2.50}', "c2": "same"}
+    assert failed.outcome is not None
+    assert [failed.outcome[name] for name in ("kind", "cause", "round", "cost")] == ["failed", "timeout", 1, Decimal("0.0000025")]
+    assert settled.outcome is not None
+    assert [settled.outcome[name] for name in ("kind", "answer", "round", "cost")] == ["succeeded", answer(4), 2, None]
+    assert pending.outcome is None
+
+
+def test_one_row_with_its_history(files: RowFiles, tmp_path: Path) -> None:
+    with Query(files) as query:
+        cells, history = query.one(4, [tmp_path / "o2.parquet", tmp_path / "o1.parquet"])
+        assert cells["c1"] == '{"n": 4.50}'
+        assert [(outcome["round"], outcome["kind"]) for outcome in history] == [(1, "failed"), (2, "succeeded")]
+        with pytest.raises(KeyError):
+            query.one(N, [])
+
+
+def test_selection_for_a_retry(files: RowFiles, tmp_path: Path) -> None:
+    with Query(files) as query:
+        assert query.selection(Filter(causes=("timeout",)), tmp_path / "rows.parquet") == len(FAILED)
+    assert selected_rows(tmp_path / "rows.parquet").tolist() == FAILED
+
+
+def test_causes_with_what_they_cost(files: RowFiles) -> None:
+    with Query(files) as query:
+        assert query.causes() == [
+            CauseCount("succeeded", None, 18, Decimal(15) + Decimal(sum(ODD)).scaleb(-12), 3),
+            CauseCount("failed", "timeout", 11, Decimal("0.0000275"), 0),
+            CauseCount("expired", "expired", 1, Decimal(0), 0),
+        ]
+
+
+def test_distributions(files: RowFiles) -> None:
+    with Query(files) as query:
+        assert query.distribution("label", "label").labels == [("b", 15), ("a", 3)]
+        scores = query.distribution("score", "integer")
+        assert (scores.n, scores.bins[0][0], scores.bins[-1][1], sum(count for *_, count in scores.bins)) == (18, 0.0, 29.0, 18)
+        assert query.distribution("nothing", "text").n == 0
+        assert query.distribution().n == 18
+
+
+def test_job_without_outcomes_is_all_pending(files: RowFiles) -> None:
+    with Query(RowFiles(files.table, N, files.keys)) as query:
+        assert (query.page(Filter(kinds=("pending",))).total, query.page(Filter(kinds=("failed",))).total) == (N, 0)
+        assert (query.causes(), query.distribution("label", "label").n) == ([], 0)
+
+
+ATTACKS = [
+    "SELECT * FROM read_text('/etc/hostname')",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT * FROM '/etc/passwd'",
+    "COPY (SELECT 1) TO '/tmp/x.csv'",
+    "ATTACH '/tmp/x.db'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "SET enable_external_access = true",
+    "SET memory_limit = '10GB'",
+    "SET allowed_directories = ['/']",
+    "SELECT * FROM secret",
+    "SELECT * FROM read_parquet('http://127.0.0.1/x')",
+    "SELECT * FROM read_text('{folder}/../../../../../../etc/hostname')",
+    "SELECT * FROM read_blob('{folder}/link')",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_query_engine_is_locked(attack: str, tmp_path: Path) -> None:
+    secret = pa.table({"key": ["sk-secret"]})
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    with connect([tmp_path]) as db, pytest.raises(duckdb.Error):
+        db.execute(attack.replace("{folder}", str(tmp_path))).fetchall()
+    assert secret.num_rows == 1
+
+
+def parsed(export: Export) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(b"".join(csv_chunks(export)).decode(), newline="")))
+
+
+def expected_own(row: int) -> list[str]:
+    score = [answer(row), "0"]
+    if row in SETTLED:
+        return [str(row), "succeeded", "", "", score[0], "2", "0", "0", "", "ab"[row % 2], str(row)]
+    if row == 12:
+        return ["12", "expired", "expired", "", "", "2", "0", "0", "0", "", ""]
+    if row >= 30:
+        return [str(row), "pending", "", "", "", "0", "", "", "", "", ""]
+    if row % 2:
+        return [str(row), "succeeded", "", "", score[0], "1", "9", "0", f"1.{row:012d}".rstrip("0"), "b", str(row)]
+    return [str(row), "failed", "timeout", "It Took too long", "", "1", "0", "0", "0.0000025", "", ""]
+
+
+OWN = [
+    "_row_2",
+    "_outcome",
+    "_cause",
+    "_message",
+    "_answer",
+    "_attempts",
+    "_input_tokens",
+    "_output_tokens",
+    "_cost",
+    "answer.label",
+    "answer.score",
+]
+
+
+def test_csv_has_every_row_once_with_inputs_as_they_were(files: RowFiles) -> None:
+    header, *lines = parsed(Export(files, COLUMNS, ("label", "score"), defuse=False))
+    assert header == ["Text", "_row", "Text", *OWN]
+    assert lines == [[TEXTS[i] or "", f'{{"n": {i}.50}}', "same", *expected_own(i)] for i in range(N)]
+
+
+def test_csv_defuses_formulas_but_not_numbers(files: RowFiles) -> None:
+    lines = parsed(Export(files, COLUMNS))[1:]
+    harmless = {"=cmd()": "'=cmd()", "@x": "'@x", " ＝1+1": "' ＝1+1", "-a": "'-a"}
+    assert [line[0] for line in lines] == [harmless.get(text or "", text or "") for text in TEXTS]
+    assert [line[4] for line in lines] == [expected_own(i)[1] for i in range(N)]
+
+
+def test_csv_of_a_filter(files: RowFiles) -> None:
+    with Query(files) as query:
+        rows = query.rows(Filter(kinds=("failed",)))
+    assert [line[3] for line in parsed(Export(files, COLUMNS, rows=rows))[1:]] == [str(row) for row in FAILED]
+
+
+def test_jsonl_keeps_types_and_json(files: RowFiles) -> None:
+    raw = b"".join(jsonl_chunks(Export(files, COLUMNS, ("label", "score"))))
+    lines = [json.loads(line) for line in raw.splitlines()]
+    assert len(lines) == N
+    assert b'"_row":{"n": 7.50}' in raw
+    assert list(lines[7].items()) == [
+        ("Text", TEXTS[7]),
+        ("_row", {"n": 7.5}),
+        ("Text_2", "same"),
+        ("_row_2", 7),
+        ("_outcome", "succeeded"),
+        ("_cause", None),
+        ("_message", ""),
+        ("_answer", answer(7)),
+        ("_attempts", 1),
+        ("_input_tokens", 9),
+        ("_output_tokens", 0),
+        ("_cost", "1.000000000007"),
+        ("answer.label", "b"),
+        ("answer.score", 7),
+    ]
+    assert (lines[5]["Text"], lines[31]["_outcome"], lines[31]["_cost"]) == (None, "pending", None)
+
+
+def test_parquet_keeps_types(files: RowFiles, tmp_path: Path) -> None:
+    write_export(Export(files, COLUMNS, ("label", "score")), "parquet", tmp_path / "out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["Text", "_row", "Text_2", *OWN]
+    assert table.column("Text").to_pylist() == TEXTS
+    assert table.column("_row_2").to_pylist() == list(range(N))
+    assert table.column("_cost")[1].as_py() == Decimal("1.000000000001")
+    assert table.column("answer.score").to_pylist() == [expected_own(i)[10] or None for i in range(N)]
+
+
+def test_export_of_no_rows_has_its_header(files: RowFiles, tmp_path: Path) -> None:
+    with Query(files) as query:
+        nothing = query.rows(Filter(kinds=("missing",)))
+    assert len(parsed(Export(files, COLUMNS, rows=nothing))) == 1
+    write_export(Export(files, COLUMNS, rows=nothing), "parquet", tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 0
