@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.http import urlencode
 
 from jobs.models import Batch, Connection, Dataset, DatasetUpload, DatasetVersion, Job, Membership, Prompt, PromptVersion, Round, Workspace
@@ -122,7 +123,7 @@ def member(needed: Role = Role.VIEWER) -> Callable[[View], View]:
         @wraps(view)
         def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if not request.user.is_authenticated:
-                return redirect(f"/signin?{urlencode({'next': request.get_full_path()})}")
+                return redirect(f"{reverse('signin')}?{urlencode({'next': request.get_full_path()})}")
             if not current_membership(request).may(needed):
                 raise PermissionDenied(f"This needs the role {needed.label.lower()}.")
             return view(request, *args, **kwargs)

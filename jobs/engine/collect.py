@@ -216,6 +216,9 @@ class _Gathering:
         columns = self._columns
         columns["answer"] = columns.pop("text")
         counts = {name: np.array(columns[name], dtype=np.int64) for name in TOKENS}
+        parts = counts["cached_tokens"] + counts["cache_write_tokens"] + counts["cache_write_1h_tokens"]
+        counts["input_tokens"] = np.maximum(counts["input_tokens"], parts)  # a whole is not less than its parts, whatever a server says
+        columns["input_tokens"] = counts["input_tokens"].tolist()
         charged = np.array(columns["billed"]) != "unpaid"
         for name, lane in (("cost", self.batch.round.lane), ("realtime", Lane.DIRECT)):
             tier, price = price_rows(self._sheet, lane, counts)

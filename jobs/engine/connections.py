@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from batchui import local
 from jobs.engine import audit_log
 from jobs.engine.remote import calling, seal_key
 from jobs.errors import BadInput, ProviderError
@@ -60,6 +61,8 @@ def save_connection(
         raise BadInput("Batches of this connection are still at the provider, so its address and kind cannot change now.")
     with transaction.atomic():
         connection.name, connection.kind, connection.base_url = name, kind, base_url
+        own = local.sandbox_url()
+        connection.is_sandbox = connection.is_sandbox or bool(own and base_url in (own, f"{own}/v1"))
         if limits is not None:
             connection.limits = _checked_limits(limits)
         if delete_remote_files is not None:

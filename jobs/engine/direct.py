@@ -219,7 +219,8 @@ def _one(going: Run, row: int) -> None:
                 return
             if error.cause in PASSING and error.status is not None and attempt + 1 < TRIES:
                 going.log.back(row)
-                going.pace.busy(error.retry_after)
+                if error.cause is Cause.RATE_LIMITED:
+                    going.pace.busy(error.retry_after)
                 _pause(going, error.retry_after or 0.5 * 2**attempt)
                 continue
             going.log.answer(_error_line(going, row, error))

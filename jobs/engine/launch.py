@@ -53,9 +53,7 @@ def problems_of(plan: Plan) -> list[str]:
         found.append("The connection was removed.")
     if plan.lane == Lane.BATCH and not abilities_of(plan.connection.kind).batch:
         found.append("This connection has no batch API; choose real time.")
-    variables = plan.dataset_version.variables
-    names = [column["name"] for column in plan.dataset_version.columns]
-    found += [problem.message for problem in check(plan.prompt_version.system, plan.prompt_version.user, variables, names)]
+    found += [problem.message for problem in check(plan.prompt_version.system, plan.prompt_version.user, plan.dataset_version.columns)]
     try:
         check_spec(plan.connection, spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes))
     except BadInput as error:

@@ -50,7 +50,8 @@ class Lease:
     def write(self, where: dict[str, Any] | None = None, **fields: Any) -> None:
         """Change the row if it is still ours, and still as `where` says; else LostLease and nothing is written."""
         rows = self.model._default_manager.filter(pk=self.pk, lease_token=self.token, lease_until__gt=timezone.now(), **(where or {}))
-        if not self.holds() or rows.update(**fields) != 1:
+        # The token is written again so that there is always a change to count, and the row stays locked until the transaction ends.
+        if not self.holds() or rows.update(lease_token=self.token, **fields) != 1:
             raise LostLease(f"{self.model.__name__} {self.pk}")
 
     def renew(self, seconds: float | None = None) -> None:

@@ -60,4 +60,4 @@ def new_rows_file(job: Job, number: int) -> Path:
 
 def standings_file(job: Job, n_settled: int) -> Path | None:
     """The standings after `n_settled` rounds; None where no round is settled."""
-    return paths().standings(job.workspace_id.hex, job.pk.hex, n_settled) if n_settled else None
+    return paths().standings(job.workspace_id.hex, job.pk.hex, n_settled) if n_settled > 0 else None

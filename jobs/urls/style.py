@@ -1,4 +1,4 @@
-"""The product's addresses."""
+"""Addresses of the style guide."""
 
 from django.urls import URLPattern, URLResolver, path
 

@@ -1,0 +1,16 @@
+"""The product's addresses, a module a room."""
+
+from jobs.urls import connections, costs, datasets, home, jobs, launch, prompts, results, style, workspace
+
+urlpatterns = [
+    *home.urlpatterns,
+    *datasets.urlpatterns,
+    *prompts.urlpatterns,
+    *launch.urlpatterns,
+    *jobs.urlpatterns,
+    *results.urlpatterns,
+    *costs.urlpatterns,
+    *connections.urlpatterns,
+    *workspace.urlpatterns,
+    *style.urlpatterns,
+]

@@ -1,0 +1,5 @@
+"""Addresses of launch."""
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []
