@@ -1,0 +1,76 @@
+"""What a job will cost, on each model that could run it: counted on a sample, priced by today's sheets, as a range with its basis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jobs.costs.estimate import Estimate, OutputBasis, estimate, limited_output, no_output
+from jobs.costs.lookup import ModelEntry, models_known
+from jobs.costs.prices import PriceSheet
+from jobs.costs.tokens import TokenModel
+from jobs.engine.preview import render, sample_rows
+from jobs.engine.spec import overrides_of, sheet_for
+from jobs.errors import BadInput
+from jobs.models import Connection, DatasetVersion, PromptVersion, Workspace
+from jobs.words import PromptKind, ProviderKind
+
+SAMPLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rendered rows that an estimate counts on; the same for every model."""
+
+    texts: list[tuple[str, str]]
+    n_rows: int
+    n_failed: int
+
+
+def sample_of(version: DatasetVersion, prompt: PromptVersion, size: int = SAMPLE) -> Sample:
+    """Render a sample of the table. Raises BadInput where the template cannot be used at all."""
+    preview = render(version, prompt.system, prompt.user, sample_rows(version.n_rows, size), cells=False, seconds=20)
+    if preview.problem:
+        raise BadInput(preview.problem)
+    texts = [(row.system, row.user) for row in preview.rows if not row.error]
+    if not texts:
+        raise BadInput(f"The prompt fails on every row of the sample: {preview.rows[0].error}" if preview.rows else "The table has no rows.")
+    return Sample(texts, version.n_rows, len(preview.rows) - len(texts))
+
+
+def output_basis(prompt: PromptVersion, max_output_tokens: int | None) -> OutputBasis:
+    """How many output tokens a row may take, and how that is known."""
+    if prompt.kind != PromptKind.GENERATE:
+        return no_output()
+    return limited_output(max_output_tokens, prompt.schema)
+
+
+def estimate_for(sample: Sample, prompt: PromptVersion, connection: Connection, model: str, max_output_tokens: int | None) -> tuple[Estimate, PriceSheet]:
+    """The estimate of one model, and the sheet that it was made with."""
+    sheet = sheet_for(connection, model)
+    tokens = TokenModel(connection.kind, model)
+    found = estimate(sheet, tokens, sample.texts, sample.n_rows, output_basis(prompt, max_output_tokens), prompt.schema)
+    return found, sheet
+
+
+def models_of(connection: Connection, workspace: Workspace, kind: str = PromptKind.GENERATE) -> list[ModelEntry]:
+    """The models that a connection offers for a kind of prompt: known by price, named by an admin's override, or seen at the endpoint."""
+    known = {entry.id: entry for entry in models_known(connection.kind)}
+    names: Iterable[str] = overrides_of(workspace, connection.kind)
+    seen = connection.models_seen if connection.kind == ProviderKind.OPENAI_COMPATIBLE or connection.is_sandbox else []
+    if connection.is_sandbox and seen:
+        known = {name: entry for name, entry in known.items() if name in set(seen)}
+    for name in [*names, *seen]:
+        known.setdefault(name, ModelEntry(name, None, has_batch=False, has_flex=False, deprecated=False))
+    wanted = [entry for entry in known.values() if _fits(entry.id, kind)]
+    return wanted
+
+
+def _fits(model: str, kind: str) -> bool:
+    """By name: embeddings and moderation have models of their own."""
+    embeds, moderates = "embed" in model, "moderation" in model
+    if kind == PromptKind.EMBED:
+        return embeds
+    if kind == PromptKind.MODERATE:
+        return moderates
+    return not embeds and not moderates

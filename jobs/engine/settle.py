@@ -1,0 +1,95 @@
+"""Settle: merge a finished round into the standings, then retry what passes by itself, or finish the job."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from jobs.engine import crash, places
+from jobs.engine.lease import Lease
+from jobs.engine.log import note
+from jobs.engine.retry import add_round
+from jobs.engine.view import standing_of
+from jobs.models import Job, Round
+from jobs.rows.choose import Wanted, choose
+from jobs.rows.outcomes import merge_standings
+from jobs.words import BatchState, Cause, JobState, Remedy, RoundReason, RoundState
+
+MAX_ROUNDS = 25
+AUTO_CAUSES = tuple(cause.value for cause in Cause if cause.advice.remedy is Remedy.AUTO)
+CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
+
+
+def settle(job: Job, lease: Lease) -> bool:
+    """One step towards the end of the job. True if it moved. Rounds are merged in their order, so that the latest outcome stands."""
+    job.refresh_from_db()
+    rounds = list(job.rounds.order_by("number"))
+    for round_ in rounds:
+        if round_.state == RoundState.SETTLED:
+            continue
+        if round_.state == RoundState.PLANNING or round_.batches.exclude(state__in=CLOSED).exists():
+            return False
+        _merge(job, round_, lease)
+        return True
+    if job.cancel_requested_at is None and _auto_retry(job, rounds, lease):
+        return True
+    _finish(job, lease)
+    return False
+
+
+def _merge(job: Job, round_: Round, lease: Lease) -> None:
+    """Write the standings after this round; the ledger names the file once it is whole."""
+    target = places.standings_file(job, round_.number)
+    assert target is not None
+    base = places.standings_file(job, job.n_settled_rounds)
+    files = [(round_.number, places.outcomes_file(batch)) for batch in round_.batches.filter(state__in=CLOSED).order_by("number")]
+    with lease.kept():
+        merge_standings(base, files, target)
+    crash.point("after merge")
+    with transaction.atomic():
+        lease.write({"n_settled_rounds": round_.number - 1}, n_settled_rounds=round_.number)
+        Round.objects.filter(pk=round_.pk).update(state=RoundState.SETTLED, settled_at=timezone.now())
+        note(job, "round:settled", f"Round {round_.number} is settled: {round_.n_rows:,} rows")
+    job.n_settled_rounds = round_.number
+    older = places.standings_file(job, round_.number - 2)  # the one before the last stays a while, for pages that are being read
+    if older is not None:
+        older.unlink(missing_ok=True)
+
+
+def _auto_retry(job: Job, rounds: list[Round], lease: Lease) -> bool:
+    """Another round for the rows whose cause passes by itself, as often as the job allows."""
+    if len(rounds) >= MAX_ROUNDS:
+        return False
+    chosen = choose(standing_of(job).files, Wanted(causes=AUTO_CAUSES, max_attempts=job.max_attempts))
+    if not len(chosen.rows):
+        return False
+    last = rounds[-1]
+    add_round(
+        job,
+        lease,
+        chosen,
+        reason=RoundReason.AUTO_RETRY,
+        lane=last.lane,
+        connection=last.connection,
+        prompt_version=last.prompt_version,
+        spec=last.spec,
+        sheet=last.sheet,
+    )
+    return True
+
+
+def _finish(job: Job, lease: Lease) -> None:
+    job.refresh_from_db()
+    if sum(job.counts.values()) != job.n_rows or job.counts["pending"]:
+        raise ValueError(f"job {job.pk}: {job.counts['pending']} rows have no outcome at the end")
+    if job.cancel_requested_at is not None:
+        state, words = JobState.CANCELLED, f"Cancelled: {job.n_succeeded:,} of {job.n_rows:,} rows had succeeded"
+    elif job.n_succeeded == job.n_rows:
+        state, words = JobState.COMPLETED, f"Completed: all {job.n_rows:,} rows succeeded"
+    elif job.n_succeeded:
+        state, words = JobState.COMPLETED_WITH_FAILURES, f"Completed: {job.n_succeeded:,} of {job.n_rows:,} rows succeeded"
+    else:
+        state, words = JobState.FAILED, f"Failed: none of {job.n_rows:,} rows succeeded"
+    with transaction.atomic():
+        lease.write(state=state, finished_at=timezone.now(), needs="")
+        note(job, "finished", words)
