@@ -208,11 +208,11 @@ def plain_values(array: pa.Array) -> list[Any]:
     if pa.types.is_float16(kind) or pa.types.is_float32(kind):
         return [None if text is None else float(text) for text in pc.cast(array, pa.string()).to_pylist()]
     if _is_plain(kind):
-        return array.to_pylist()  # type: ignore[no-any-return]
+        return array.to_pylist()
     try:
-        return pc.cast(array, pa.string()).to_pylist()  # type: ignore[no-any-return]
+        return pc.cast(array, pa.string()).to_pylist()
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        return array.to_pylist()  # type: ignore[no-any-return]
+        return array.to_pylist()
 
 
 def _is_plain(kind: pa.DataType) -> bool:
