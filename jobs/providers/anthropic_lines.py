@@ -99,7 +99,34 @@ def body_of(line: bytes) -> dict[str, Any]:
 
 def decode(line: bytes, spec: RequestSpec) -> Answer:
     """One line of the results. Never raises."""
-    return lines.safe_decode(line, read)
+    try:
+        answer = _plain(orjson.loads(line))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        answer = None
+    return answer or lines.safe_decode(line, read)
+
+
+def _plain(data: dict[str, Any]) -> Answer | None:
+    """What `read` says of an ordinary answer without cache writes, at half its price. None (or an error) for all others."""
+    result = data["result"]
+    message = result["message"]
+    (block,) = message["content"]
+    usage, text = message["usage"], block["text"]
+    fresh, cached, answered = usage["input_tokens"], usage.get("cache_read_input_tokens") or 0, usage["output_tokens"]
+    custom_id, model, message_id = data["custom_id"], message["model"], message["id"]
+    if (
+        result["type"] == "succeeded"
+        and message["stop_reason"] == "end_turn"
+        and block["type"] == "text"
+        and type(text) is type(custom_id) is type(model) is type(message_id) is str
+        and type(fresh) is type(cached) is type(answered) is int
+        and fresh | cached | answered >= 0  # none below 0
+        and not (usage.get("cache_creation_input_tokens") or usage.get("output_tokens_details") or text.isspace())
+        and not ("\0" in text or "\0" in custom_id)
+        and text
+    ):
+        return Answer(custom_id, _OK, None, "", text, "end_turn", model, message_id, fresh + cached, cached, 0, 0, answered, 0, "paid")
+    return None
 
 
 def read(data: dict[str, Any]) -> Answer:

@@ -14,11 +14,42 @@ from jobs.words import Cause, OutcomeKind
 
 _OK = OutcomeKind.SUCCEEDED
 _INVALID = OutcomeKind.INVALID
+_NONE: dict[str, Any] = {}
 
 
 def decode(line: bytes, spec: RequestSpec) -> Answer:
     """One line of an output or error file. Never raises."""
-    return lines.safe_decode(line, read)
+    try:
+        answer = _plain(orjson.loads(line))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        answer = None
+    return answer or lines.safe_decode(line, read)
+
+
+def _plain(data: dict[str, Any]) -> Answer | None:
+    """What `read` says of an ordinary chat answer, at half its price: nearly all lines are one. None (or an error) for all others."""
+    response = data["response"]
+    body = response["body"]
+    choice = body["choices"][0]
+    message, usage = choice["message"], body["usage"]
+    text = message["content"]
+    asked, answered = usage["prompt_tokens"], usage["completion_tokens"]
+    of_asked, of_answered = usage.get("prompt_tokens_details") or _NONE, usage.get("completion_tokens_details") or _NONE
+    cached, written = of_asked.get("cached_tokens") or 0, of_asked.get("cache_write_tokens") or 0
+    reasoning = of_answered.get("reasoning_tokens") or 0
+    custom_id, model, request_id = data["custom_id"], body["model"], response["request_id"]
+    if (
+        response["status_code"] == 200
+        and choice["finish_reason"] == "stop"
+        and type(text) is type(custom_id) is type(model) is type(request_id) is str
+        and type(asked) is type(answered) is type(cached) is type(written) is type(reasoning) is int
+        and asked | answered | cached | written | reasoning >= 0  # none below 0
+        and not (message.get("refusal") or body.get("error") or "\0" in text or "\0" in custom_id or text.isspace())
+        and text
+    ):
+        counts = (asked, cached, written, 0, answered, reasoning)
+        return Answer(custom_id, _OK, None, "", text, "stop", model, request_id, *counts, "paid")
+    return None
 
 
 def read(data: dict[str, Any]) -> Answer:

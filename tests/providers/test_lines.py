@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BadInput
-from jobs.providers import lines
+from jobs.providers import anthropic_lines, lines, openai_lines
 from jobs.providers.base import Answer, RequestSpec
 from jobs.providers.registry import decoder_for, encoder_for
 from jobs.words import Cause, OutcomeKind
@@ -335,6 +335,13 @@ def test_a_line_is_read(name: str) -> None:
     assert (answer.custom_id, answer.kind, answer.cause, answer.text, answer.billed) == ("r1-0", kind, cause, text, billed)
 
 
+@pytest.mark.parametrize("name", READ)
+def test_the_short_way_says_what_the_long_way_says(name: str) -> None:
+    provider, line, *_ = READ[name]
+    module = anthropic_lines if provider == "anthropic" else openai_lines
+    assert module.decode(line, SPEC) == lines.safe_decode(line, module.read)
+
+
 def test_tokens_of_chat_with_all_details() -> None:
     usage = {
         "prompt_tokens": 2000,
@@ -394,6 +401,8 @@ def test_the_reader_never_raises(kind: str, line: bytes, name: str, value: Any) 
 
     data = planted(lines.loads(line))
     answer = decoder_for(kind)(json.dumps(data).encode(), SPEC)
+    module = anthropic_lines if kind == "anthropic" else openai_lines
+    assert answer == lines.safe_decode(json.dumps(data).encode(), module.read)
     assert answer.custom_id == "r1-0"
     assert answer.kind in OutcomeKind
     assert (answer.cause is None) == (answer.kind is OK)
