@@ -39,8 +39,9 @@ def receive(
     dataset_name: str = "",
     reading: dict[str, Any] | None = None,
     max_bytes: int | None = None,
+    at_once: bool = False,
 ) -> DatasetUpload:
-    """Stream an upload to disk and have it read: at once when it is small, else by a worker. Raises BadInput when it is too large."""
+    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker. Raises BadInput when it is too large."""
     upload = DatasetUpload(
         workspace=workspace,
         created_by=user,
@@ -57,7 +58,7 @@ def receive(
             out.write(chunk)
     upload.next_look_at = timezone.now()
     upload.save()
-    if upload.n_bytes <= AT_ONCE_BYTES:
+    if at_once or upload.n_bytes <= AT_ONCE_BYTES:
         read_upload(upload.pk)
         upload.refresh_from_db()
     else:

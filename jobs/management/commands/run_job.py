@@ -30,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--max-attempts", type=int, default=3)
         parser.add_argument("--name", default="")
         parser.add_argument("--out", metavar="FILE.(csv|jsonl|parquet)")
-        parser.add_argument("--raw-cells", action="store_true", help="leave cells in CSV that a spreadsheet would run as formulas as they are")
+        parser.add_argument("--defuse", action="store_true", help="put ' before cells in CSV that a spreadsheet would run as formulas")
         parser.add_argument("--receipt", metavar="FILE.json")
         parser.add_argument("--poll-seconds", type=float, default=5.0)
         parser.add_argument("--resume", metavar="ID", help="go on with a job that was interrupted")

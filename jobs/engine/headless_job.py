@@ -1,0 +1,190 @@
+"""A job from files and flags, driven in the foreground: what `manage.py run_job` does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import orjson
+from django.conf import settings
+from django.db.models import Max
+from django.utils import timezone
+
+from jobs import formats
+from jobs.engine import ingest
+from jobs.engine.drive import connection_problem, drive
+from jobs.engine.estimates import estimate_for, sample_of
+from jobs.engine.exports import export_of
+from jobs.engine.headless import headless_workspace
+from jobs.engine.launch import Plan, launch, new_token, problems_of
+from jobs.engine.receipts import receipt_json
+from jobs.engine.retry import retry
+from jobs.errors import BadInput, BadTable
+from jobs.models import Batch, Connection, DatasetVersion, Job, Prompt, PromptVersion, Workspace
+from jobs.rows.choose import Wanted
+from jobs.rows.export import write_export
+from jobs.rows.files import write_whole
+from jobs.words import JobState, Lane
+
+KINDS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+CHUNK = 1 << 20
+
+
+def start(options: dict[str, Any]) -> Job:
+    """Read the files, check everything, and launch. Raises BadInput or OSError before anything is sent."""
+    for needed in ("dataset", "prompt", "connection", "model", "out"):
+        if not options[needed]:
+            raise BadInput(f"--{needed} is needed.")
+    out_kind(options["out"])
+    workspace = headless_workspace(options["workspace"])
+    connection = Connection.objects.filter(workspace=workspace, name=options["connection"], archived_at__isnull=True).first()
+    if connection is None:
+        names = ", ".join(Connection.objects.filter(workspace=workspace).values_list("name", flat=True)) or "none yet"
+        raise BadInput(f"There is no connection “{options['connection']}” (there is: {names}).", "Add it with manage.py add_connection.")
+    prompt = _prompt(workspace, options)
+    version = _dataset(workspace, Path(options["dataset"]))
+    plan = Plan(
+        workspace=workspace,
+        dataset_version=version,
+        prompt_version=prompt,
+        connection=connection,
+        model=options["model"],
+        name=options["name"],
+        lane=Lane(options["lane"]),
+        max_attempts=options["max_attempts"],
+        token=new_token(),
+    )
+    if found := problems_of(plan):
+        raise BadInput(found[0])
+    plan.estimate = estimate_for(sample_of(version, prompt), prompt, connection, plan.model, prompt.params.get("max_output_tokens"))[0].to_json()
+    settings.NUDGE = False  # nobody takes wake-ups here; the ledger says what is due
+    return launch(plan, None)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text (byte {error.start}).") from error
+
+
+def _prompt(workspace: Workspace, options: dict[str, Any]) -> PromptVersion:
+    """A prompt version with exactly this content; an existing one of the same name and content is used again."""
+    schema = None
+    if options["schema"]:
+        try:
+            schema = json.loads(_text(options["schema"]))
+        except ValueError as error:
+            raise BadInput(f"{options['schema']} is not JSON: {error}") from error
+        if not isinstance(schema, dict):
+            raise BadInput(f"{options['schema']} is not a JSON Schema: an object was expected.")
+    content = {
+        "kind": options["kind"],
+        "system": _text(options["system"]) if options["system"] else "",
+        "user": _text(options["prompt"]),
+        "schema": schema,
+        "params": dict(_params(options["param"])),
+    }
+    prompt, _ = Prompt.objects.get_or_create(workspace=workspace, name=Path(options["prompt"]).stem[:200] or "Prompt")
+    for version in prompt.versions.all():
+        if all(getattr(version, name) == value for name, value in content.items()):
+            return version
+    number = (prompt.versions.aggregate(n=Max("number"))["n"] or 0) + 1
+    return PromptVersion.objects.create(prompt=prompt, number=number, **content)
+
+
+def _params(pairs: list[str]) -> Iterator[tuple[str, Any]]:
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise BadInput(f"--param {pair} is not of the form name=value.")
+        name = "max_output_tokens" if name in ("max_tokens", "max_completion_tokens") else name
+        try:
+            yield name, json.loads(value)
+        except ValueError:
+            yield name, value
+
+
+def _dataset(workspace: Workspace, path: Path) -> DatasetVersion:
+    def chunks() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    upload = ingest.receive(workspace, None, filename=path.name, chunks=chunks(), at_once=True)
+    if upload.version is None:
+        problem = upload.problem
+        at = f"{path.name}, line {problem['line']}: " if problem.get("line") else f"{path.name}: "
+        details = f" Found {problem['found']}, expected {problem['expected']}." if problem.get("found") and problem.get("expected") else ""
+        raise BadTable(f"{at}{problem.get('message', 'it could not be read')}{details}", hint=problem.get("hint", ""))
+    return upload.version
+
+
+def resume(options: dict[str, Any]) -> Job:
+    """The job to go on with; with --retry its rows that did not succeed are sent once more."""
+    if not options["out"]:
+        raise BadInput("--out is needed.")
+    out_kind(options["out"])
+    try:
+        job = Job.objects.filter(pk=options["resume"]).first()
+    except (ValueError, TypeError, Exception) as error:  # noqa: BLE001 - Django raises ValidationError for a bad id
+        raise BadInput(f"“{options['resume']}” is not a job's id.") from error
+    if job is None or job.state == JobState.DRAFT:
+        raise BadInput(f"There is no job {options['resume']}.")
+    settings.NUDGE = False
+    if options["retry"] and job.n_unsuccessful:
+        retry(job, None, Wanted(), token=new_token())
+    # What an interrupted run had under way is due at once; its leases run out by themselves.
+    Job.objects.filter(pk=job.pk).update(next_look_at=timezone.now())
+    job.refresh_from_db()
+    return job
+
+
+def run(job: Job, poll_seconds: float, out: TextIO) -> Job:
+    """Drive the job to its end with a bar on `out`."""
+    if JobState(job.state).terminal:
+        return job
+    began, shown = time.monotonic(), [""]
+
+    def tick(now: Job) -> None:
+        text = _bar(now, time.monotonic() - began)
+        if text != shown[0]:
+            out.write(f"\r{text:<110}" if out.isatty() else f"{text}\n")
+            out.flush()
+            shown[0] = text
+
+    done = drive(job, poll_seconds=max(0.05, poll_seconds), tick=tick)
+    if out.isatty():
+        out.write("\n")
+    return done
+
+
+def _bar(job: Job, seconds: float) -> str:
+    """One line: how far, what of it failed, what it waits for."""
+    share = job.n_done / job.n_rows if job.n_rows else 1.0
+    filled = int(share * 24)
+    why = Batch.objects.filter(job=job).exclude(wait_reason="").values_list("wait_reason", flat=True).first() or connection_problem(job)
+    state = JobState(job.state).look.label
+    failed = f" · {job.n_unsuccessful:,} not succeeded" if job.n_unsuccessful else ""
+    waiting = f" · {why}" if why and not JobState(job.state).terminal else ""
+    done = formats.percent(job.n_done, job.n_rows)
+    return f"[{'█' * filled}{'·' * (24 - filled)}] {done} {job.n_done:,} of {job.n_rows:,} rows{failed} · {state}{waiting}"
+
+
+def out_kind(path: str) -> str:
+    kind = KINDS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise BadInput(f"{path}: the output must end in .csv, .jsonl or .parquet.")
+    if not Path(path).absolute().parent.is_dir():
+        raise BadInput(f"{path}: that folder does not exist.")
+    return kind
+
+
+def write_out(job: Job, options: dict[str, Any]) -> None:
+    """The table with its answers, and the receipt, each whole or not at all."""
+    write_export(export_of(job, defuse=options["defuse"]), out_kind(options["out"]), Path(options["out"]))
+    if options["receipt"]:
+        write_whole(Path(options["receipt"]), orjson.dumps(receipt_json(job), option=orjson.OPT_INDENT_2))
