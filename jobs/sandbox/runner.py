@@ -1,7 +1,7 @@
 """Runs the rows of a batch from its input file into its result files, in bounded memory.
 
-Pure but for files, so that a big batch runs in a child process: `python -m jobs.sandbox.runner` reads a plan as JSON from
-stdin and prints what came of it. Run again after a crash it writes the same.
+Pure but for files, so that a big batch runs in a child process: `main` reads a plan as JSON from stdin and prints what
+came of it. Run again after a crash it writes the same.
 """
 
 from __future__ import annotations
@@ -223,6 +223,7 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
     return Run(plan).run()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the plan that comes on stdin."""
     gc.disable()  # nothing here is cyclic, and it is a quarter of the time
     sys.stdout.buffer.write(orjson.dumps(run(orjson.loads(sys.stdin.buffer.read()))))

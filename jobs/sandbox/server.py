@@ -33,6 +33,8 @@ class Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "sandbox", ""
     server: Server
     timeout = 120
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16  # head and body of a small answer leave in one packet: two would wait 40 ms for each other
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is logged: a log would be a place for keys to end up."""
@@ -137,6 +139,7 @@ class Handler(BaseHTTPRequestHandler):
             left -= len(piece)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if reply.keep_bytes is not None and reply.cut == "chunked" else piece)
             if reply.drip:
+                self.wfile.flush()
                 self.server.app.clock.stopping.wait(reply.drip)
 
     def _control(self, request: Request) -> Reply:
