@@ -101,14 +101,14 @@ class Clockwork:
         if batch["status"] == "validating":
             if batch["validation"] is None:
                 self._spawn(batch, self._validate)
-                return False
+                return True  # it may be done already
             due = forced or (now >= batch["created"] + 0.1 * batch["seconds"] and stuck != "validating")
             return self._validated(batch, wanted, now) if batch["cancel"] or due else False
         if batch["status"] == "in_progress":
             return self._progress(batch, wanted, now)
         if batch["result"] is None:
             self._spawn(batch, self._run)
-            return False
+            return True
         due = batch["end"] == "cancelled" or forced or (now >= batch["created"] + batch["seconds"] and stuck != "finalizing")
         if due or now >= batch["created"] + DAY:
             return self._finish(batch, wanted, now)
