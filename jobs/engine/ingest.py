@@ -49,13 +49,8 @@ def receive(
         dataset_name=(dataset_name.strip() or _stem(filename))[:200],
         reading=reading or {},
     )
-    source = places.upload_source(upload)
-    with written_beside(source) as part, part.open("wb") as out:
-        for chunk in chunks:
-            upload.n_bytes += len(chunk)
-            if max_bytes is not None and upload.n_bytes > max_bytes:
-                raise BadInput(f"The file is larger than the {max_bytes:,} bytes that this server takes.", "Split it, or ask an admin.")
-            out.write(chunk)
+    with written_beside(places.upload_source(upload)) as part:
+        upload.n_bytes = _take(taken, part, max_bytes) if taken else _write(chunks, part, max_bytes)
     upload.next_look_at = timezone.now()
     upload.save()
     if at_once or upload.n_bytes <= AT_ONCE_BYTES:
@@ -64,6 +59,31 @@ def receive(
     else:
         nudge("upload", upload.pk)
     return upload
+
+
+def _take(taken: Path, part: Path, max_bytes: int | None) -> int:
+    n_bytes = taken.stat().st_size
+    _check_size(n_bytes, max_bytes)
+    try:
+        os.link(taken, part)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(taken, part)
+    return n_bytes
+
+
+def _write(chunks: Iterable[bytes], part: Path, max_bytes: int | None) -> int:
+    n_bytes = 0
+    with part.open("wb") as out:
+        for chunk in chunks:
+            n_bytes += len(chunk)
+            _check_size(n_bytes, max_bytes)
+            out.write(chunk)
+    return n_bytes
+
+
+def _check_size(n_bytes: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and n_bytes > max_bytes:
+        raise BadInput(f"The file is larger than the {max_bytes:,} bytes that this server takes.", "Split it, or ask an admin.")
 
 
 def _stem(filename: str) -> str:
