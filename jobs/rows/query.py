@@ -12,10 +12,8 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from jobs.rows.files import written_beside
+from jobs.rows.choose import write_rows
 from jobs.rows.outcomes import SCHEMA
 from jobs.words import PENDING
 
@@ -31,6 +29,7 @@ class RowFiles:
     """The files of a job. `newer` are the outcome files of rounds that `base` (the last standings) does not hold yet, (round, path).
 
     The rows of the files of one round are disjoint. `keys` are the columns of the table that are shown and searched.
+    `busy` are the rows files of open rounds, (round, path): such a row is pending until that round has its outcome.
     """
 
     table: Path
@@ -38,6 +37,7 @@ class RowFiles:
     keys: tuple[str, ...]
     base: Path | None = None
     newer: tuple[tuple[int, Path], ...] = ()
+    busy: tuple[tuple[int, Path], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +120,10 @@ class Query:
 
     def __init__(self, files: RowFiles) -> None:
         self.files = files
-        paths = [files.table, *([files.base] if files.base else []), *(path for _, path in files.newer)]
+        paths = [files.table, *([files.base] if files.base else []), *(path for _, path in (*files.newer, *files.busy))]
         self._db = connect(path.parent for path in paths)
-        self._layers = _layers(files)
-        self._standing, self._params = _standing_sql(self._layers)
+        self._layers, self._hiding = _layers(files)
+        self._standing, self._params = _standing_sql(self._layers, self._hiding)
 
     def __enter__(self) -> Query:
         return self
@@ -168,8 +168,12 @@ class Query:
 
     def _outcomes_of(self, rows: list[int]) -> dict[int, dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}
-        for layer in self._layers:
-            wanted = [row for row in rows if row not in found]
+        hidden: set[int] = set()
+        for layer, hiding in zip(self._layers, self._hiding, strict=True):
+            if hiding:
+                sql = f"SELECT _row FROM read_parquet(?) WHERE _row IN ({_ints(rows)})"  # noqa: S608
+                hidden |= {row for (row,) in self._db.execute(sql, [hiding]).fetchall()}
+            wanted = [row for row in rows if row not in found and row not in hidden]
             if wanted:
                 sql = f"SELECT * FROM read_parquet(?) WHERE _row IN ({_ints(wanted)})"  # noqa: S608
                 found |= {line["_row"]: line for line in _dicts(self._db.execute(sql, [layer]))}
@@ -189,8 +193,7 @@ class Query:
     def selection(self, filter: Filter, target: Path) -> int:
         """Write the matching row numbers as a selection (`rows.parquet`) for another round; how many."""
         rows = self.rows(filter)
-        write_selection(rows, target)
-        return len(rows)
+        return write_rows(rows, target)
 
     def causes(self) -> list[CauseCount]:
         """Standings by kind and cause, biggest first, with what these lines cost. Pending rows are not in it."""
@@ -262,6 +265,8 @@ class Query:
         mask = np.zeros(self.files.n_rows, dtype=bool)
         hidden = np.zeros_like(mask)
         for i, layer in enumerate(self._layers):
+            if self._hiding[i]:
+                hidden[self._numbers("SELECT _row FROM read_parquet(?)", [self._hiding[i]])] = True
             rows = self._numbers(f"SELECT _row FROM read_parquet(?) WHERE {' AND '.join(conditions) or 'true'}", [layer, *params])  # noqa: S608
             mask[rows[~hidden[rows]]] = True
             if i + 1 < len(self._layers):
@@ -325,26 +330,30 @@ def _name(key: str) -> str:
     return key
 
 
-def _layers(files: RowFiles) -> list[list[str]]:
-    """The files of each round, latest first, the base last."""
+def _layers(files: RowFiles) -> tuple[list[list[str]], list[list[str]]]:
+    """The files of each round, latest first, the base last; and of each such layer the rows files of later rounds that are open."""
     by_round: dict[int, list[str]] = {}
     for number, path in files.newer:
         by_round.setdefault(number, []).append(str(path))
-    layers = [by_round[number] for number in sorted(by_round, reverse=True)]
-    return layers if files.base is None else [*layers, [str(files.base)]]
+    numbers = sorted(by_round, reverse=True)
+    layers = [by_round[number] for number in numbers]
+    if files.base is not None:
+        numbers, layers = [*numbers, 0], [*layers, [str(files.base)]]
+    return layers, [[str(path) for later, path in files.busy if later > number] for number in numbers]
 
 
-def _standing_sql(layers: list[list[str]]) -> tuple[str, list[Any]]:
-    """SQL of the standing view with its parameters: each layer without the rows of newer ones."""
+def _standing_sql(layers: list[list[str]], hiding: list[list[str]]) -> tuple[str, list[Any]]:
+    """SQL of the standing view with its parameters: each layer without the rows of newer ones and of open rounds."""
     columns = ", ".join(SCHEMA.names)
     parts: list[str] = []
     params: list[Any] = []
     for i, layer in enumerate(layers):
         sql = f"SELECT {columns} FROM read_parquet(?)"  # noqa: S608
         params.append(layer)
-        if i:
-            sql += " WHERE _row NOT IN (SELECT _row FROM read_parquet(?))"
-            params.append([path for newer in layers[:i] for path in newer])
+        over = [[path for newer in layers[:i] for path in newer], hiding[i]]
+        conditions = ["_row NOT IN (SELECT _row FROM read_parquet(?))" for paths in over if paths]
+        sql += f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        params += [paths for paths in over if paths]
         parts.append(sql)
     return " UNION ALL ".join(parts), params
 
@@ -360,12 +369,3 @@ def _remembered(files: RowFiles, filter: Filter) -> Rows:
 def connect_to(paths: Iterable[Path]) -> duckdb.DuckDBPyConnection:
     """As `connect`, for the folders of these files."""
     return connect(path.parent for path in paths)
-
-
-def write_selection(rows: Rows | Sequence[int], target: Path) -> None:
-    """Write row numbers, sorted and each once, as `rows.parquet`."""
-    table = pa.table({"_row": pa.array(np.unique(np.asarray(rows, dtype=np.int64)))})
-    with written_beside(target) as part:
-        pq.write_table(table, part, compression="zstd")
-
-
