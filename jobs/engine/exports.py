@@ -26,7 +26,7 @@ def row_files(job: Job) -> RowFiles:
     assert job.dataset_version is not None
     standing = standing_of(job)
     keys = tuple(column["key"] for column in job.dataset_version.columns)
-    return RowFiles(places.table_of(job.dataset_version), job.n_rows, keys, standing.base, standing.newer)
+    return RowFiles(places.table_of(job.dataset_version), job.n_rows, keys, standing.base, standing.newer, standing.busy)
 
 
 def answer_fields(job: Job) -> list[Field]:

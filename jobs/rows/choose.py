@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 from jobs.rows.files import written_beside
 from jobs.rows.render import selected_rows
 
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+Marks = np.ndarray[tuple[int], np.dtype[np.bool_]]
 ROWS_SCHEMA = pa.schema([pa.field("_row", pa.int64(), nullable=False)])
 
 
@@ -44,7 +47,7 @@ class Wanted:
 class Chosen:
     """Sorted row numbers, and how many of them stood at each kind."""
 
-    rows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    rows: Rows
     kinds: dict[str, int]
 
 
@@ -52,7 +55,7 @@ def choose(files: Sequence[tuple[int, Path]], wanted: Wanted, busy: Sequence[Pat
     """The rows whose standing is wanted. `files` are (round, outcome or standings file), a later round overtakes; rows of the
     `busy` files (rows files of open rounds) are never chosen."""
     seen = np.zeros(0, dtype=bool)
-    found: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+    found: list[Rows] = []
     kinds: Counter[str] = Counter()
     for path in busy:
         seen = _mark(seen, selected_rows(path))
@@ -73,18 +76,18 @@ def choose(files: Sequence[tuple[int, Path]], wanted: Wanted, busy: Sequence[Pat
     return Chosen(rows, dict(kinds))
 
 
-def _grow(seen: np.ndarray[tuple[int], np.dtype[np.bool_]], rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _grow(seen: Marks, rows: Rows) -> Marks:
     need = int(rows.max()) + 1 if len(rows) else 0
     return seen if need <= len(seen) else np.append(seen, np.zeros(max(need - len(seen), len(seen)), dtype=bool))
 
 
-def _mark(seen: np.ndarray[tuple[int], np.dtype[np.bool_]], rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _mark(seen: Marks, rows: Rows) -> Marks:
     seen = _grow(seen, rows)
     seen[rows] = True
     return seen
 
 
-def write_rows(rows: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]], target: Path) -> int:
+def write_rows(rows: Sequence[int] | np.ndarray[Any, np.dtype[np.int64]], target: Path) -> int:
     """Write a rows file: sorted row numbers, each once. How many there are."""
     unique = np.unique(np.asarray(rows, dtype=np.int64))
     with written_beside(target) as part:

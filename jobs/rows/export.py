@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from jobs.rows.files import written_beside
 from jobs.rows.outcomes import SCHEMA, pico_of, standings
 from jobs.rows.query import RowFiles
-from jobs.rows.render import Columns, plain_values, read_rows
+from jobs.rows.render import Columns, plain_values, read_rows, selected_rows
 from jobs.rows.values import JsonFloat, text_of, to_json
 from jobs.words import PENDING
 
@@ -141,11 +141,21 @@ def _read(export: Export, keys: list[str]) -> Iterator[tuple[list[int], pa.Recor
             yield wanted.tolist(), batch.take(pa.array(wanted - numbers[0]))
 
 
+def _settled(table: pa.Table, busy: Sequence[tuple[int, np.ndarray[Any, np.dtype[np.int64]]]]) -> pa.Table:
+    """The lines but those of rows that a later round is trying again: they are pending."""
+    rows, rounds = table.column("_row").to_numpy(), table.column("round").to_numpy()
+    kept = np.ones(len(rows), dtype=bool)
+    for number, chosen in busy:
+        kept &= (rounds >= number) | ~np.isin(rows, chosen, assume_unique=True)
+    return table if kept.all() else table.filter(pa.array(kept))
+
+
 class _Aligned:
     """The standings, read along with the table in ascending `_row`."""
 
     def __init__(self, files: RowFiles) -> None:
-        self._tables = standings(files.base, files.newer)
+        busy = [(number, selected_rows(path)) for number, path in files.busy]
+        self._tables = (_settled(table, busy) for table in standings(files.base, files.newer))
         self._waiting = SCHEMA.empty_table()
         self._ended = False
 
@@ -271,5 +281,3 @@ def _csv_lines(columns: list[list[Any]], quote_all: bool = False) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL).writerows(zip(*columns, strict=True))
     return out.getvalue().encode()
-
-

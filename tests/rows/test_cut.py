@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.rows.choose import write_rows
 from jobs.rows.cut import Cut, CutLimits, cut, index_of, line_of, row_of, rows_in
-from jobs.rows.query import write_selection
 from jobs.rows.render import render_one, render_rows
 from jobs.rows.template import TemplateError
 
@@ -82,7 +82,7 @@ def test_cut_gives_the_same_bytes_again(table: Path, tmp_path: Path) -> None:
 
 def test_cut_of_a_selection(table: Path, tmp_path: Path) -> None:
     chosen = [0, 9, 10, 11, 33, 56]
-    write_selection(chosen, tmp_path / "rows.parquet")
+    write_rows(chosen, tmp_path / "rows.parquet")
     cuts = cut_all(table, tmp_path, "{{ meta.n }}", CutLimits(requests=4), tmp_path / "rows.parquet")
     assert [(c.n_requests, c.first_row, c.last_row, c.next_offset) for c in cuts] == [(4, 0, 11, 4), (2, 33, 56, 6)]
     assert [(line["custom_id"], line["user"]) for line in lines_of(tmp_path, 2)] == [(f"t-ok-{i}", f"{i}.50") for i in chosen]
@@ -109,7 +109,7 @@ def test_a_row_too_large_for_any_file_is_a_failure(table: Path, tmp_path: Path) 
 
 
 def test_index_and_scan_agree(table: Path, tmp_path: Path) -> None:
-    write_selection([3, 4, 50], tmp_path / "rows.parquet")
+    write_rows([3, 4, 50], tmp_path / "rows.parquet")
     cut_all(table, tmp_path, 'x "custom_id":"t-9" {{ text }}', CutLimits(), tmp_path / "rows.parquet")
     file = tmp_path / "0/requests.jsonl"
     lines = file.read_bytes().split(b"\n")
