@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.utils import timezone
@@ -13,7 +13,7 @@ from jobs.engine.lease import LostLease, claim
 from jobs.engine.pump import LIVE_JOBS, MOVING_BATCHES
 from jobs.engine.windows import back_off
 from jobs.models import Batch, Connection, Job
-from jobs.words import BatchState, Lane
+from jobs.words import BatchState, JobState, Lane, RoundState
 
 log = structlog.get_logger(__name__)
 
@@ -31,15 +31,17 @@ def advance(kind: str, pk: str) -> None:
 
 
 def advance_job(pk: str) -> None:
-    lease = claim(Job, pk, state__in=LIVE_JOBS)
+    lease = claim(Job, pk, state__in=[*LIVE_JOBS, JobState.DRAFT])
     if lease is None:
         return
     job = Job.objects.select_related("dataset_version", "connection").get(pk=pk)
-    next_look_at = timezone.now() + timedelta(seconds=20)
+    next_look_at: datetime | None = timezone.now() + timedelta(seconds=20)
     try:
         with lease.kept():
             if plan.plan(job, lease) or settle.settle(job, lease):
                 next_look_at = timezone.now()
+            elif job.state == JobState.DRAFT and not job.rounds.exclude(state=RoundState.SETTLED).exists():
+                next_look_at = None  # its tries are done
     except LostLease:
         return
     except Exception as error:

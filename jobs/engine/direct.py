@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from django.db import transaction
 from django.utils import timezone
 
-from jobs.engine import crash, places
+from jobs.engine import budget, crash, places
 from jobs.engine.lease import Lease
 from jobs.engine.log import move
 from jobs.engine.remote import calling, limits_for
 from jobs.engine.spec import spec_from_json
+from jobs.engine.submit import hold
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
 from jobs.providers.base import Limits, Provider, RequestSpec
@@ -31,7 +33,7 @@ from jobs.words import BatchState, Cause
 
 STEP_SECONDS = 120.0
 TRIES = 6
-ANSWERS, SENT = "answers.jsonl", "sent"
+ANSWERS, SENT, SECONDS = "answers.jsonl", "sent", "seconds"
 PASSING = (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR)
 STOPPING = (Cause.AUTH, Cause.BILLING)
 
@@ -64,6 +66,11 @@ class Log:
 
     def answer(self, line: bytes) -> None:
         os.write(self._answers, line.rstrip(b"\n") + b"\n")
+
+    def took(self, row: int, seconds: float) -> None:
+        """For people only, so it is not synced."""
+        with (self.folder / SECONDS).open("a") as file:
+            file.write(f"{row} {seconds:.3f}\n")
 
     def close(self) -> None:
         for handle in (self._sent, self._answers):
@@ -145,6 +152,11 @@ class Run:
 def run(batch: Batch, lease: Lease) -> None:
     """Send what was not sent yet, for as long as a step may take; when every row is answered the batch is collected like any other."""
     log = Log(places.results_folder(batch))
+    with transaction.atomic():
+        reason = "" if batch.cancel_requested_at else budget.why_hold(batch)
+    if reason:
+        hold(batch, lease, reason)
+        return
     rows = [int(row) for row in rows_in(places.request_file(batch))]
     log.open()
     try:
@@ -168,6 +180,13 @@ def run(batch: Batch, lease: Lease) -> None:
     if not todo or batch.cancel_requested_at:
         words = f"Batch {batch.number}: {len(rows) - len(todo):,} of {len(rows):,} rows answered in real time"
         move(batch, lease, BatchState.FETCHED, words, provider_batch_id=f"direct-{batch.pk.hex}", wait_reason="", ended_at=timezone.now())
+
+
+def seconds_of(folder: Path) -> dict[int, float]:
+    """Row → seconds that its answer took."""
+    path = folder / SECONDS
+    pairs = (line.split() for line in path.read_text().splitlines()) if path.exists() else ()
+    return {int(pair[0]): float(pair[1]) for pair in pairs if len(pair) == 2}
 
 
 def lost_line(token: str, row: int, message: str) -> bytes:
@@ -210,6 +229,7 @@ def _one(going: Run, row: int) -> None:
             raise _NotNow
         going.log.send(row)
         crash.point("direct after sent")
+        began = time.monotonic()
         try:
             _, raw = going.provider.call(line, going.spec)
         except ProviderError as error:
@@ -227,6 +247,7 @@ def _one(going: Run, row: int) -> None:
             return
         crash.point("direct after answer")
         going.log.answer(raw)
+        going.log.took(row, time.monotonic() - began)
         going.pace.well()
         going.n_done += 1
         return

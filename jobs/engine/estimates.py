@@ -9,6 +9,7 @@ from jobs.costs.estimate import Estimate, OutputBasis, estimate, limited_output,
 from jobs.costs.lookup import ModelEntry, models_known
 from jobs.costs.prices import PriceSheet
 from jobs.costs.tokens import TokenModel
+from jobs.engine import history
 from jobs.engine.preview import render, sample_rows
 from jobs.engine.spec import overrides_of, sheet_for
 from jobs.errors import BadInput
@@ -38,25 +39,37 @@ def sample_of(version: DatasetVersion, prompt: PromptVersion, size: int = SAMPLE
     return Sample(texts, version.n_rows, len(preview.rows) - len(texts))
 
 
-def output_basis(prompt: PromptVersion, max_output_tokens: int | None) -> OutputBasis:
-    """How many output tokens a row may take, and how that is known."""
+def output_basis(prompt: PromptVersion, max_output_tokens: int | None, workspace: Workspace | None = None, model: str = "") -> OutputBasis:
+    """How many output tokens a row may take, and how that is known: from the workspace's finished jobs where it is given, else by the limit."""
     if prompt.kind != PromptKind.GENERATE:
         return no_output()
+    if workspace is not None and (known := history.output_history(workspace, prompt, model, max_output_tokens)):
+        return known
     return limited_output(max_output_tokens, prompt.schema)
 
 
 def estimate_for(sample: Sample, prompt: PromptVersion, connection: Connection, model: str, max_output_tokens: int | None) -> tuple[Estimate, PriceSheet]:
     """The estimate of one model, and the sheet that it was made with."""
     sheet = sheet_for(connection, model)
-    tokens = TokenModel(connection.kind, model)
-    found = estimate(sheet, tokens, sample.texts, sample.n_rows, output_basis(prompt, max_output_tokens), prompt.schema)
+    basis = output_basis(prompt, max_output_tokens, connection.workspace, model)
+    found = estimate(sheet, token_model(connection, model), sample.texts, sample.n_rows, basis, prompt.schema)
     return found, sheet
 
 
-def models_of(connection: Connection, workspace: Workspace, kind: str = PromptKind.GENERATE) -> list[ModelEntry]:
-    """The models that a connection offers for a kind of prompt: known by price, named by an admin's override, or seen at the endpoint."""
+def token_model(connection: Connection, model: str) -> TokenModel:
+    """How tokens are counted for a model, corrected by what finished jobs of the workspace showed."""
+    return TokenModel(connection.kind, model, history.calibration(connection.workspace, connection.kind, model))
+
+
+def models_of(
+    connection: Connection, workspace: Workspace, kind: str = PromptKind.GENERATE, overrides: Iterable[str] | None = None
+) -> list[ModelEntry]:
+    """The models that a connection offers for a kind of prompt: known by price, named by an admin's override, or seen at the endpoint.
+
+    `overrides` are the names of the connection's kind, where the caller has read them already.
+    """
     known = {entry.id: entry for entry in models_known(connection.kind)}
-    names: Iterable[str] = overrides_of(workspace, connection.kind)
+    names: Iterable[str] = overrides_of(workspace, connection.kind) if overrides is None else overrides
     seen = connection.models_seen if connection.kind == ProviderKind.OPENAI_COMPATIBLE or connection.is_sandbox else []
     if connection.is_sandbox and seen:
         known = {name: entry for name, entry in known.items() if name in set(seen)}

@@ -35,13 +35,17 @@ def receive(
     user: AbstractBaseUser | None,
     *,
     filename: str,
-    chunks: Iterable[bytes],
+    chunks: Iterable[bytes] = (),
+    taken: Path | None = None,
     dataset_name: str = "",
     reading: dict[str, Any] | None = None,
     max_bytes: int | None = None,
     at_once: bool = False,
 ) -> DatasetUpload:
-    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker. Raises BadInput when it is too large."""
+    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker. Raises BadInput when it is too large.
+
+    The bytes come as `chunks`, or stand in the file `taken` already, which is given a second name.
+    """
     upload = DatasetUpload(
         workspace=workspace,
         created_by=user,

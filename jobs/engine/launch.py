@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -11,54 +9,18 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.utils import timezone
 
-from jobs.engine import audit_log
+from jobs.costs.estimate import Estimate
+from jobs.engine import audit_log, budget, history, pilot, places
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
-from jobs.engine.spec import check_spec, sheet_for, spec_for, spec_to_json
+from jobs.engine.proposals import Plan, new_token, problems_of
+from jobs.engine.spec import sheet_for, spec_for, spec_to_json
 from jobs.errors import BadInput
-from jobs.models import Connection, DatasetVersion, Job, PromptVersion, Round, Workspace
-from jobs.providers.registry import abilities_of
-from jobs.rows.template import check
+from jobs.models import Job, Round
+from jobs.rows.choose import Chosen, write_rows
 from jobs.words import JobState, Lane, RoundReason
 
-
-@dataclass(slots=True)
-class Plan:
-    """All that a launch needs. `token` makes a second launch of the same plan give the first one's job."""
-
-    workspace: Workspace
-    dataset_version: DatasetVersion
-    prompt_version: PromptVersion
-    connection: Connection
-    model: str
-    name: str = ""
-    lane: Lane = Lane.BATCH
-    changes: dict[str, Any] = field(default_factory=dict)  # parameters other than the prompt version's
-    max_attempts: int = 3
-    cap_usd: Decimal | None = None
-    estimate: dict[str, Any] = field(default_factory=dict)
-    token: str = ""
-
-
-def new_token() -> str:
-    return secrets.token_hex(16)
-
-
-def problems_of(plan: Plan) -> list[str]:
-    """Why the plan cannot be launched, in words; empty when it can."""
-    found: list[str] = []
-    if plan.dataset_version.state != DatasetVersion.READY or not plan.dataset_version.n_rows:
-        found.append("The dataset has no rows that can be used.")
-    if plan.connection.archived_at:
-        found.append("The connection was removed.")
-    if plan.lane == Lane.BATCH and not abilities_of(plan.connection.kind).batch:
-        found.append("This connection has no batch API; choose real time.")
-    found += [problem.message for problem in check(plan.prompt_version.system, plan.prompt_version.user, plan.dataset_version.columns)]
-    try:
-        check_spec(plan.connection, spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes))
-    except BadInput as error:
-        found.append(str(error))
-    return found
+__all__ = ["Plan", "launch", "new_token", "problems_of"]
 
 
 def launch(plan: Plan, user: AbstractBaseUser | None, draft: Job | None = None) -> Job:
@@ -69,6 +31,9 @@ def launch(plan: Plan, user: AbstractBaseUser | None, draft: Job | None = None) 
         return launched
     if found := problems_of(plan):
         raise BadInput(found[0])
+    chosen = pilot.rest(draft, plan) if draft else None
+    if chosen is not None and draft is not None and draft.dataset_version_id != plan.dataset_version.pk:
+        raise BadInput("Rows of another dataset were tried in this draft.", "Start a new job for this dataset.")
     spec = spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes)
     frozen = {
         "name": plan.name or f"{plan.prompt_version.prompt.name} × {plan.dataset_version.dataset.name}",
@@ -79,39 +44,71 @@ def launch(plan: Plan, user: AbstractBaseUser | None, draft: Job | None = None) 
         "lane": plan.lane,
         "spec": spec_to_json(spec),
         "sheet": sheet_for(plan.connection, plan.model).to_json(),
-        "estimate": plan.estimate,
+        "estimate": _with_uncorrected(plan),
         "max_attempts": max(1, plan.max_attempts),
         "cap_usd": plan.cap_usd,
+        "approved_by": plan.approved_by,
         "n_rows": plan.dataset_version.n_rows,
         "state": JobState.QUEUED,
         "launched_at": timezone.now(),
         "next_look_at": timezone.now(),
     }
     with transaction.atomic():
+        _check_budget(plan, draft, user)
         job = draft or Job.objects.get_or_create(
             workspace=plan.workspace, launch_token=token, defaults={"name": str(frozen["name"]), "created_by": user}
         )[0]
         if Job.objects.filter(pk=job.pk, state=JobState.DRAFT).update(**frozen) != 1:
             return Job.objects.get(pk=job.pk)  # another click was first
         job.refresh_from_db()
-        _first_round(job, user)
+        _first_round(job, user, chosen)
         note(job, "launched", f"Launched: {job.n_rows:,} rows on {job.model}, {Lane(job.lane).label.lower()}")
         audit_log.write(job.workspace, user, "launch", job.name, rows=job.n_rows, model=job.model, estimate=plan.estimate.get("words", ""))
         transaction.on_commit(lambda: nudge("job", job.pk))
     return job
 
 
-def _first_round(job: Job, user: AbstractBaseUser | None) -> Round:
+def _with_uncorrected(plan: Plan) -> dict[str, Any]:
+    """The estimate, and its input tokens as they were before any correction: what the finished job is compared with."""
+    if not plan.estimate:
+        return {}
+    whole = plan.estimate["input"]
+    correction = history.calibration(plan.workspace, plan.connection.kind, plan.model) or Decimal(1)
+    return {**plan.estimate, "uncorrected_input": int(Decimal(whole["low"] + whole["high"]) / 2 / correction)}
+
+
+def _check_budget(plan: Plan, draft: Job | None, user: AbstractBaseUser | None) -> None:
+    """Refuse a launch whose upper end crosses a cap; under the lock, so that many launches at once cannot pass it together."""
+    workspace = budget.lock(plan.workspace.pk)
+    if plan.approved_by is not None or (plan.cap_usd is None and workspace.monthly_cap_usd is None):
+        return
+    if not plan.estimate:
+        raise BadInput("There is a cap, and no estimate to hold against it.", "Go back to the model table.")
+    paid = draft.paid_usd if draft else Decimal(0)
+    if found := budget.crossings(workspace, Estimate.from_json(plan.estimate), Lane(plan.lane), plan.cap_usd, paid):
+        raise BadInput(" ".join(each.words for each in found), "Raise the cap, choose fewer rows or a smaller model, or ask an admin to approve it.")
+
+
+def _first_round(job: Job, user: AbstractBaseUser | None, chosen: Chosen | None) -> Round | None:
+    """The first pass over all rows, or over those that a pilot left; None where it left none."""
     assert job.connection and job.prompt_version
+    number = job.n_settled_rounds + 1
+    if chosen is not None:
+        if not len(chosen.rows):
+            return None
+        write_rows(chosen.rows, places.new_rows_file(job, number))
+        pilot.take_over(job, chosen)
     return Round.objects.create(
         job=job,
-        number=1,
+        number=number,
+        has_rows_file=chosen is not None,
+        replaced=chosen.kinds if chosen is not None else {},
         reason=RoundReason.FIRST,
         lane=job.lane,
         connection=job.connection,
         prompt_version=job.prompt_version,
         spec=job.spec,
         sheet=job.sheet,
-        n_rows=job.n_rows,
+        n_rows=job.n_rows if chosen is None else len(chosen.rows),
         created_by=user,
     )

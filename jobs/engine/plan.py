@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs.engine import crash, places
+from jobs.engine.budget import reserve_of
 from jobs.engine.headroom import token_limit
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
@@ -35,7 +36,7 @@ def plan(job: Job, lease: Lease) -> bool:
         return False
     Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(state=JobState.PREPARING)
     _sweep(job)
-    if job.cancel_requested_at:
+    if job.cancel_requested_at or job.wish:  # cancelled, or to be finished in real time
         _cancel_rest(round_, lease)
     else:
         _cut(round_, lease)
@@ -139,6 +140,7 @@ def _new_batch(round_: Round, piece: dict[str, Any]) -> Batch:
         n_requests=piece["n_requests"],
         n_bytes=piece["n_bytes"],
         n_tokens=piece["n_tokens_estimated"],
+        reserve_usd=reserve_of(round_, piece["n_requests"], piece["n_tokens_estimated"]),
         first_row=piece["first_row"],
         last_row=piece["last_row"],
         next_look_at=timezone.now(),

@@ -32,7 +32,9 @@ def due(now: datetime | None = None, job: Job | None = None) -> Iterator[tuple[s
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
     batches = Batch.objects.filter(at & free, state__in=MOVING_BATCHES)
     submitted = Batch.objects.filter(at, state=BatchState.SUBMITTED)
-    jobs = Job.objects.filter(at & free, state__in=LIVE_JOBS)
+    # A draft is due only while rows of it are being tried.
+    live = Q(state__in=LIVE_JOBS) | Q(state=JobState.DRAFT, next_look_at__isnull=False)
+    jobs = Job.objects.filter(at & free & live)
     if job is not None:
         batches, submitted, jobs = batches.filter(job=job), submitted.filter(job=job), jobs.filter(pk=job.pk)
     else:

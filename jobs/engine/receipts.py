@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jobs.costs.receipt import Receipt, RoundUsage, Sums, receipt
 from jobs.engine import places
 from jobs.models import Batch, Job, Round
 from jobs.rows import outcomes as files
+from jobs.rows.render import selected_rows
 from jobs.words import BatchState, Lane, OutcomeKind, RoundReason
 
 CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
@@ -19,7 +20,7 @@ CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
 
 def receipt_of(job: Job) -> Receipt:
     """What the job cost so far, over all closed batches."""
-    rounds = [_usage(round_, _files(job, round_)) for round_ in job.rounds.order_by("number")]
+    rounds = [_usage(round_, paths) for round_ in job.rounds.order_by("number") for paths in [_files(job, round_)]]
     estimate = Estimate.from_json(job.estimate) if job.estimate else None
     return receipt(rounds, n_rows=job.n_rows, standings=job.counts, estimate=estimate)
 
@@ -31,7 +32,8 @@ def _files(job: Job, round_: Round) -> list[Path]:
 
 def _usage(round_: Round, paths: Iterable[Path]) -> RoundUsage:
     sums = []
-    for (_, tier, kind, billed), each in files.sum_outcomes(paths).items():
+    replaced = _replaced_later(round_) if round_.reason == RoundReason.PILOT else frozenset()
+    for useful, (_, tier, kind, billed), each in _sums(list(paths), replaced):
         fresh = max(0, each.input_tokens - each.cached_tokens - each.cache_write_tokens - each.cache_write_1h_tokens)
         tokens = {
             "input": fresh,
@@ -40,10 +42,31 @@ def _usage(round_: Round, paths: Iterable[Path]) -> RoundUsage:
             "cache_write_1h": each.cache_write_1h_tokens,
             "output": each.output_tokens,
         }
-        # Rows that succeeded are never sent again, so a success is always the row's standing.
-        sums.append(Sums(tier, billed, kind == OutcomeKind.SUCCEEDED, each.n, tokens))
+        sums.append(Sums(tier, billed, useful and kind == OutcomeKind.SUCCEEDED, each.n, tokens))
     sheet = PriceSheet.from_json(round_.sheet)
     return RoundUsage(round_.number, RoundReason(round_.reason), Lane(round_.lane), sheet, tuple(sums))
+
+
+def _replaced_later(round_: Round) -> frozenset[int]:
+    """The rows of a pilot that a later round took again. Only of a pilot's rows may a success be replaced, by other settings."""
+    own = places.rows_file(round_)
+    if own is None:
+        return frozenset()
+    rows = set(selected_rows(own).tolist())
+    taken: set[int] = set()
+    for later in round_.job.rounds.filter(number__gt=round_.number):
+        path = places.rows_file(later)
+        taken |= rows & set(selected_rows(path).tolist()) if path is not None else rows
+    return frozenset(taken)
+
+
+def _sums(paths: list[Path], replaced: frozenset[int]) -> Iterator[tuple[bool, tuple[int, int, str, str], files.Sums]]:
+    """Sums by (round, tier, kind, billed); those of rows that were replaced apart."""
+    if not replaced:
+        yield from ((True, key, each) for key, each in files.sum_outcomes(paths).items())
+        return
+    for useful, tables in ((True, files.sum_outcomes(paths, without=replaced)), (False, files.sum_outcomes(paths, only=replaced))):
+        yield from ((useful, key, each) for key, each in tables.items())
 
 
 def receipt_json(job: Job) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def retry(
         return made
     kinds = [kind for kind in (wanted.kinds or UNSUCCESSFUL) if kind != OutcomeKind.SUCCEEDED]
     wanted = Wanted(kinds or UNSUCCESSFUL, wanted.causes, wanted.rows, wanted.max_attempts)
-    lease = _claim(job)
+    lease = claim_job(job)
     try:
         job.refresh_from_db()
         if made := Round.objects.filter(job=job, token=token).first():
@@ -70,7 +70,7 @@ def retry(
         chosen = choose(standing.files, wanted, [path for _, path in standing.busy])
         if not len(chosen.rows):
             raise BadInput("There is nothing to retry: no row with such a failure is left, or they are being retried already.")
-        settings = _settings(job, changes or Changes())
+        settings = settings_of(job, changes or Changes())
         round_ = add_round(job, lease, chosen, reason=reason, user=user, token=token, **settings)
         audit_log.write(job.workspace, user, "retry", job.name, rows=len(chosen.rows), changes=(changes or Changes()).words)
         return round_
@@ -78,7 +78,7 @@ def retry(
         lease.release(timezone.now())
 
 
-def _claim(job: Job) -> Lease:
+def claim_job(job: Job) -> Lease:
     """The job's lease: planning happens under it. A worker holds it for moments, or for the time that a planning step takes."""
     ends = time.monotonic() + CLAIM_SECONDS
     while True:
@@ -89,7 +89,7 @@ def _claim(job: Job) -> Lease:
         time.sleep(0.1)
 
 
-def _settings(job: Job, changes: Changes) -> dict[str, Any]:
+def settings_of(job: Job, changes: Changes) -> dict[str, Any]:
     """Connection, prompt version, spec and sheet of the new round; those of the job where nothing is changed."""
     assert job.connection and job.prompt_version and job.dataset_version
     connection = changes.connection or job.connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
-from jobs.engine import crash, places
+from jobs.engine import crash, history, places, rescue
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.retry import add_round
@@ -30,6 +30,11 @@ def settle(job: Job, lease: Lease) -> bool:
         if round_.state == RoundState.PLANNING or round_.batches.exclude(state__in=CLOSED).exists():
             return False
         _merge(job, round_, lease)
+        return True
+    if job.state == JobState.DRAFT:  # its tries are done; nothing is due until the next one
+        lease.write({"state": JobState.DRAFT}, next_look_at=None)
+        return False
+    if job.wish and job.cancel_requested_at is None and rescue.fulfil(job, lease):
         return True
     if job.cancel_requested_at is None and _auto_retry(job, rounds, lease):
         return True
@@ -93,3 +98,6 @@ def _finish(job: Job, lease: Lease) -> None:
     with transaction.atomic():
         lease.write(state=state, finished_at=timezone.now(), needs="")
         note(job, "finished", words)
+        if state in history.FINISHED and job.launched_at is not None and not job.n_learned:
+            history.learn(job)
+            lease.write(n_learned=1)

@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from datetime import timedelta
 from typing import Literal
 
+from django.db import transaction
 from django.utils import timezone
 
-from jobs.engine import crash, journal
+from jobs.engine import budget, crash, journal
 from jobs.engine.headroom import headroom, is_next
 from jobs.engine.lease import Lease, claim, default_seconds
 from jobs.engine.log import move
@@ -18,7 +19,7 @@ from jobs.engine.reject import free_unsent, reject_whole
 from jobs.engine.remote import calling, limits_for
 from jobs.engine.windows import back_off, soon, windows_of
 from jobs.errors import ProviderError
-from jobs.models import Batch, Connection
+from jobs.models import Batch, Connection, Job
 from jobs.providers.base import Provider, RemoteBatch
 from jobs.providers.registry import abilities_of
 from jobs.words import BatchState, Cause, PromptKind
@@ -31,6 +32,10 @@ def submit(batch: Batch, lease: Lease) -> None:
     if batch.cancel_requested_at or batch.job.cancel_requested_at:
         free_unsent(batch, lease)
         return
+    with transaction.atomic():
+        if reason := budget.why_hold(batch):
+            hold(batch, lease, reason)
+            return
     if reason := _why_wait(batch):
         lease.write(wait_reason=reason[:500], next_look_at=soon(2.0 if is_next(batch) else 15.0))
         return
@@ -45,6 +50,12 @@ def submit(batch: Batch, lease: Lease) -> None:
     finally:
         if mutex:
             mutex.release()
+
+
+def hold(batch: Batch, lease: Lease, reason: str) -> None:
+    """Keep a batch back for a cap, and ask a person; looked at again in a while, or when the cap is changed."""
+    lease.write(wait_reason=reason[:500], next_look_at=soon(30.0))
+    Job.objects.filter(pk=batch.job_id).update(needs=f"A cap holds batches back. Raise it, have an admin approve the job, or cancel. ({reason})"[:500])
 
 
 def _why_wait(batch: Batch) -> str:
@@ -95,7 +106,11 @@ def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
 def _create(batch: Batch, lease: Lease, provider: Provider) -> None:
     batch.submit_token = uuid.uuid4().hex
     marked = {"submit_token": batch.submit_token, "submitting_at": timezone.now(), "n_submits": batch.n_submits + 1, "wait_reason": ""}
-    move(batch, lease, BatchState.SUBMITTING, f"Batch {batch.number}: submitting {batch.n_requests:,} rows", n_absent=0, absent_at=None, **marked)
+    with transaction.atomic():  # the cap is checked and the mark is made under one lock, so that batches cannot pass it together
+        if reason := budget.why_hold(batch):
+            hold(batch, lease, reason)
+            return
+        move(batch, lease, BatchState.SUBMITTING, f"Batch {batch.number}: submitting {batch.n_requests:,} rows", n_absent=0, absent_at=None, **marked)
     crash.point("after mark")
     if not lease.holds(default_seconds() / 4):  # a machine that slept: nothing was sent, the look-up will prove it
         return

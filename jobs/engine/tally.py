@@ -69,3 +69,8 @@ def take_back(job_id: Any, replaced: Mapping[str, int]) -> None:
     fields: dict[str, Any] = {f"n_{kind}": F(f"n_{kind}") - n for kind, n in replaced.items() if n}
     if fields:
         Job.objects.filter(pk=job_id).update(**fields, version=F("version") + 1)
+
+
+def waste(job_id: Any, amount: Decimal) -> None:
+    """What was paid for answers that a new round replaces."""
+    Job.objects.filter(pk=job_id).update(wasted_usd=F("wasted_usd") + amount)

@@ -1,7 +1,7 @@
 """The ledger: one file per word."""
 
 from jobs.models.batch import Batch, Event, Heartbeat
-from jobs.models.connection import Connection, PriceOverride
+from jobs.models.connection import Calibration, Connection, PriceOverride
 from jobs.models.dataset import Dataset, DatasetUpload, DatasetVersion
 from jobs.models.job import Job
 from jobs.models.prompt import Prompt, PromptVersion
@@ -11,6 +11,7 @@ from jobs.models.workspace import AuditEntry, Membership, Workspace
 __all__ = [
     "AuditEntry",
     "Batch",
+    "Calibration",
     "Connection",
     "Dataset",
     "DatasetUpload",

@@ -30,6 +30,7 @@ class Batch(Identified, Leased):
     n_requests = models.PositiveIntegerField()
     n_bytes = models.PositiveBigIntegerField()
     n_tokens = models.PositiveBigIntegerField(default=0)  # estimated prompt tokens, what an enqueued-token limit counts
+    reserve_usd = dollars(null=True, blank=True)  # the most that it can cost; null where the price is unknown
     first_row = models.PositiveBigIntegerField(default=0)
     last_row = models.PositiveBigIntegerField(default=0)
 

@@ -43,6 +43,20 @@ class Connection(Identified, Leased):
         return self.name
 
 
+class Calibration(Timed):
+    """What finished jobs taught about a model's token counts: observed ÷ estimated, before any correction."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="calibrations")
+    kind = models.CharField(max_length=24)
+    model = models.CharField(max_length=200)
+    estimated_tokens = models.PositiveBigIntegerField(default=0)
+    observed_tokens = models.PositiveBigIntegerField(default=0)
+    n_jobs = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace", "kind", "model"], name="calibration_once")]
+
+
 class PriceOverride(Timed):
     """What an admin says a model costs: `prices` as `jobs.costs.prices` takes overrides."""
 

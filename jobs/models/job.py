@@ -32,6 +32,8 @@ class Job(Identified, Leased):
     launch_token = models.CharField(max_length=64)
     max_attempts = models.PositiveSmallIntegerField(default=3)
     cap_usd = dollars(null=True, blank=True)
+    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")  # over a cap
+    wish: models.JSONField = models.JSONField(default=empty_dict)  # a rescue that waits until what runs is cancelled and collected
 
     state = models.CharField(max_length=24, default=JobState.DRAFT, db_index=True)
     needs = models.CharField(max_length=500, blank=True)  # what a person has to do, in words; "" when nothing
@@ -52,6 +54,7 @@ class Job(Identified, Leased):
     wasted_usd = dollars(default=Decimal(0))
     n_unpriced = models.PositiveBigIntegerField(default=0)  # paid rows whose price is unknown
     n_settled_rounds = models.PositiveIntegerField(default=0)  # names the file standings-<n>.parquet; 0 where there is none
+    n_learned = models.PositiveSmallIntegerField(default=0)  # whether its tokens went into the calibration already
     version = models.PositiveBigIntegerField(default=0)  # grows with each change that a page shows
 
     class Meta:

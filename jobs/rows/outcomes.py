@@ -269,12 +269,21 @@ class Sums:
         return self
 
 
-def sum_outcomes(files: Iterable[Path]) -> dict[tuple[int, int, str, str], Sums]:
-    """Tokens and dollars by (round, tier, kind, billed) over all lines of all files: what a receipt is made of."""
+def sum_outcomes(
+    files: Iterable[Path], *, only: Collection[int] | None = None, without: Collection[int] = ()
+) -> dict[tuple[int, int, str, str], Sums]:
+    """Tokens and dollars by (round, tier, kind, billed) over all lines of all files: what a receipt is made of.
+
+    `only` and `without` are rows to take alone, or to leave out.
+    """
     found: dict[tuple[int, int, str, str], Sums] = {}
     keys = ["round", "tier", "kind", "billed"]
     summed = [*TOKENS, "cost", "realtime"]
-    for table in _portions(files, [*keys, *summed]):
+    for table in _portions(files, [*keys, *summed, *(["_row"] if only is not None or without else [])]):
+        if only is not None:
+            table = table.filter(pc.is_in(table.column("_row"), pa.array(sorted(only), pa.int64())))
+        if without:
+            table = table.filter(pc.invert(pc.is_in(table.column("_row"), pa.array(sorted(without), pa.int64()))))
         wanted: list[Any] = [([], "count_all"), ("cost", "count", pc.CountOptions(mode="only_null")), *((name, "sum") for name in summed)]
         for line in table.group_by(keys).aggregate(wanted).to_pylist():
             sums = Sums(

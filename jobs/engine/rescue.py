@@ -1,0 +1,104 @@
+"""Rescue: what an expired or slow batch left is finished in real time. What runs is cancelled and collected first, so no row is paid twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.utils import timezone
+
+from jobs.costs.prices import PriceSheet
+from jobs.engine import audit_log
+from jobs.engine.lease import Lease
+from jobs.engine.log import note
+from jobs.engine.pump import nudge
+from jobs.engine.retry import Changes, add_round, claim_job, settings_of
+from jobs.engine.view import standing_of
+from jobs.errors import BadInput
+from jobs.models import Batch, Job, Round
+from jobs.rows.choose import Wanted, choose
+from jobs.words import BatchState, JobState, Lane, OutcomeKind, RoundReason
+
+KINDS = (OutcomeKind.EXPIRED.value, OutcomeKind.CANCELLED.value)
+CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a rescue would do: rows that are not answered, and what they cost in real time and would have cost on the batch lane."""
+
+    rows: int
+    realtime: Decimal | None
+    batch: Decimal | None
+
+    @property
+    def more(self) -> Decimal | None:
+        return None if self.realtime is None or self.batch is None else self.realtime - self.batch
+
+
+def offer(job: Job) -> Offer:
+    """Rows that a rescue would finish now, priced by what answered rows of this job took; the estimate's middle where none did."""
+    open_rows = job.n_rows - job.n_done
+    rows = open_rows + job.n_expired + job.n_cancelled
+    per_row = _per_row(job)
+    if per_row is None:
+        return Offer(rows, None, None)
+    return Offer(rows, per_row[0] * rows, per_row[1] * rows)
+
+
+def _per_row(job: Job) -> tuple[Decimal, Decimal] | None:
+    sheet = PriceSheet.from_json(job.sheet)
+    if not sheet.tiers(Lane.DIRECT):
+        return None
+    answered = job.n_succeeded + job.n_invalid
+    if answered and not job.n_unpriced:
+        return job.realtime_usd / answered, job.paid_usd / answered
+    lanes = job.estimate.get("lanes", {}) if job.estimate else {}
+    ends = [lanes.get(lane, {}).get(end) for lane in (Lane.DIRECT.value, job.lane) for end in ("low", "high")]
+    if not job.n_rows or any(end is None for end in ends):
+        return None
+    low, high, low_own, high_own = (Decimal(end) for end in ends)
+    return (low + high) / 2 / job.n_rows, (low_own + high_own) / 2 / job.n_rows
+
+
+def rescue(job: Job, user: AbstractBaseUser | None, *, token: str) -> None:
+    """Ask for the rest in real time. Batches at the provider are cancelled first; their end starts the round. Twice is once."""
+    if Round.objects.filter(job=job, token=token).exists():
+        return
+    lease = claim_job(job)
+    try:
+        job.refresh_from_db()
+        if job.state in (JobState.DRAFT, JobState.CANCELLING):
+            raise BadInput("This job cannot be rescued now.")
+        if job.wish:
+            return
+        if not offer(job).rows:
+            raise BadInput("Every row has its answer; there is nothing left to finish.")
+        with transaction.atomic():
+            now = timezone.now()
+            state = JobState.RUNNING if JobState(job.state).terminal else job.state
+            lease.write(wish={"rescue": token, "user": user.pk if user else None}, state=state, finished_at=None, cancel_requested_at=None, next_look_at=now)
+            running = Batch.objects.filter(job=job).exclude(state__in=CLOSED)
+            running.update(cancel_requested_at=now, next_look_at=now)
+            note(job, "rescue", "Rescue: what runs is cancelled, what it finished is kept, and the rest is finished in real time")
+            audit_log.write(job.workspace, user, "rescue", job.name, rows=offer(job).rows)
+            transaction.on_commit(lambda: nudge("job", job.pk))
+    finally:
+        lease.release(timezone.now())
+
+
+def fulfil(job: Job, lease: Lease) -> bool:
+    """All batches are closed: send what a rescue was asked for. True if a round was made."""
+    wish = dict(job.wish)
+    if not wish:
+        return False
+    chosen = choose(standing_of(job).files, Wanted(kinds=KINDS))
+    with transaction.atomic():
+        lease.write(wish={})
+        if len(chosen.rows):
+            settings = settings_of(job, Changes(lane=Lane.DIRECT))
+            add_round(job, lease, chosen, reason=RoundReason.RESCUE, token=wish["rescue"], **settings)
+    job.wish = {}
+    return bool(len(chosen.rows))
