@@ -26,7 +26,7 @@ from jobs.providers.lines import split_glued
 from jobs.providers.registry import provider_for
 from jobs.rows.cut import row_of, rows_in
 from jobs.rows.outcomes import OutcomeWriter
-from jobs.rows.schema import validator
+from jobs.rows.schema import FENCED, unfenced, validator
 from jobs.words import BatchState, Cause, Lane, OutcomeKind
 
 CHUNK = 1 << 20
@@ -191,17 +191,19 @@ class _Gathering:
         self.strays[what] = self.strays.get(what, 0) + 1
 
     def _take(self, row: int, answer: Answer, number: int, offset: int, length: int) -> None:
-        kind, cause, message = answer.kind, answer.cause, answer.message
+        kind, cause, message, text = answer.kind, answer.cause, answer.message, answer.text
         if self._valid is not None and kind is OutcomeKind.SUCCEEDED:
-            fits, _, problem = self._valid(answer.text or "")
+            fits, _, problem = self._valid(text or "")
             if not fits:
                 kind, cause, message = OutcomeKind.INVALID, Cause.SCHEMA_MISMATCH, problem
+            elif problem == FENCED:
+                text, message = unfenced(text or ""), problem
         columns = self._columns
         columns["_row"].append(row)
         columns["kind"].append(kind.value)
         columns["cause"].append(cause.value if cause is not None else None)
         columns["message"].append(message)
-        columns["text"].append(answer.text)
+        columns["text"].append(text)
         columns["finish"].append(answer.finish)
         columns["model"].append(answer.model)
         columns["request_id"].append(answer.request_id)

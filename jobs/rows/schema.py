@@ -31,11 +31,36 @@ def check_schema(schema: Any) -> None:
         raise BadInput("The output schema is not a JSON object.")
     try:
         _dialect(schema).check_schema(schema)
+        regex = _regex_in(schema)
     except jsonschema.SchemaError as error:
         place = " › ".join(map(str, error.absolute_path))
         raise BadInput(f"The output schema is not valid{f' at {place}' if place else ''}: {error.message[:200]}") from error
     except RecursionError as error:
         raise BadInput("The output schema is nested too deeply.") from error
+    if regex is not None:
+        raise BadInput(
+            f"The output schema uses “{regex}”: a regular expression can take for ever on some answers, so it is not accepted.",
+            "Use an enum, or say the form in the field's description.",
+        )
+
+
+_NO_SCHEMAS = frozenset({"enum", "const", "default", "examples", "required", "dependentRequired"})
+_NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
+
+
+def _regex_in(schema: Any) -> str | None:
+    """The first keyword in a schema that holds a regular expression."""
+    if isinstance(schema, list):
+        return next(filter(None, map(_regex_in, schema)), None)
+    if not isinstance(schema, dict):
+        return None
+    for word, value in schema.items():
+        if word in ("pattern", "patternProperties"):
+            return word
+        inner = list(value.values()) if word in _NAMED_SCHEMAS and isinstance(value, dict) else value
+        if word not in _NO_SCHEMAS and (found := _regex_in(inner)):
+            return found
+    return None
 
 
 def validator(schema: Mapping[str, Any]) -> Validator:

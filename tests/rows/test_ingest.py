@@ -249,3 +249,13 @@ def test_a_failed_second_upload_keeps_the_first(tmp_path: Path) -> None:
     with pytest.raises(BadTable):
         read(tmp_path, b"a,b\n1\n")
     assert pq.read_table(tmp_path / "out" / "table.parquet").column("c1").to_pylist() == [rows[0][1]]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_the_stand_in_for_lone_returns_is_never_taken_for_one(tmp_path: Path, order: int) -> None:
+    odd, plain, lone = "a,\ufdd0\n", "b,x\n" * 400_000, "c,y\rz\n"
+    parts = [odd, plain, lone] if order else [lone, plain, odd]
+    with pytest.raises(BadTable, match="U.FDD0"):
+        read(tmp_path, ("k,v\n" + "".join(parts)).encode())
+    _, rows = read(tmp_path, ("k,v\n" + odd).encode())
+    assert rows == [["a", "\ufdd0"]]

@@ -116,6 +116,23 @@ def test_bad_schema_is_refused(schema: Any) -> None:
         check_schema(schema)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "(a+)+$"},
+        {"properties": {"a": {"items": {"anyOf": [{"pattern": "a"}]}}}},
+        {"$defs": {"x": {"patternProperties": {"a": {}}}}},
+    ],
+)
+def test_regular_expressions_are_refused(schema: Any) -> None:
+    with pytest.raises(BadInput, match="can take for ever"):
+        check_schema(schema)
+
+
+def test_a_field_may_be_named_pattern() -> None:
+    check_schema({"type": "object", "properties": {"pattern": {"type": "string", "enum": ["pattern"]}}, "default": {"pattern": "x"}})
+
+
 def test_builder_and_fields() -> None:
     built = build_schema(
         [

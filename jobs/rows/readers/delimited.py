@@ -34,7 +34,7 @@ class Delimited:
         self.notes: list[str] = []
         self._ends: set[str] = set()
         self._lone = _LONE_CR
-        self._stands_in = False
+        self._stands_in = self._has_stand_in = False
         self._n_blank = 0
         self._line = 1  # where the next record starts
         csv.field_size_limit(source.limits.cell_bytes)
@@ -94,9 +94,11 @@ class Delimited:
             n_both = text.count("\r\n") if n_cr else 0
             self._ends |= {name for name, n in (("CRLF", n_both), ("LF", n_lf - n_both)) if n and newline == "lf"}
             if (n_lf if newline == "any" else n_cr) > n_both:
-                if _STAND_IN in text:
-                    raise BadTable("The file has a character that Unicode keeps out of texts: U+FDD0.", Where(None, "U+FDD0", "characters"))
                 self._stands_in = True
+            self._has_stand_in = self._has_stand_in or _STAND_IN in text
+            if self._stands_in:
+                if self._has_stand_in:  # here or in an earlier part of the file: it could not be told from what it stands for
+                    raise BadTable("The file has a character that Unicode keeps out of texts: U+FDD0.", Where(None, "U+FDD0", "characters"))
                 text = self._lone.sub(_STAND_IN, text)
             yield io.StringIO(text, newline="")
 
