@@ -64,10 +64,10 @@ def session_limits(get_response: Handler) -> Handler:
 
 
 def person_zone(get_response: Handler) -> Handler:
-    """Show times in the zone that the browser named in the `tz` cookie."""
+    """Show times in the zone that the person chose (cookie `zone`), else in the one that the browser named (cookie `tz`)."""
 
     def handle(request: HttpRequest) -> HttpResponse:
-        with timezone.override(_zone(request.COOKIES.get("tz", ""))):
+        with timezone.override(_zone(request.COOKIES.get("zone") or request.COOKIES.get("tz", ""))):
             return get_response(request)
 
     return handle

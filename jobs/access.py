@@ -15,7 +15,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from jobs.models import Batch, Connection, Dataset, DatasetUpload, DatasetVersion, Job, Membership, Prompt, PromptVersion, Round, Workspace
+from jobs.models import Batch, Connection, Dataset, DatasetUpload, DatasetVersion, Job, Membership, PriceOverride, Prompt, PromptVersion, Round, Workspace
 from jobs.words import Role
 
 M = TypeVar("M", bound=Model)
@@ -111,6 +111,14 @@ def get_prompt_version(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWE
 
 def get_connection(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Connection:
     return _mine(Connection.objects.select_related("workspace"), request, pk, needed)
+
+
+def get_member(request: HttpRequest, pk: int, needed: Role = Role.ADMIN) -> Membership:
+    return _mine(Membership.objects.select_related("workspace", "user"), request, pk, needed)
+
+
+def get_price(request: HttpRequest, pk: int, needed: Role = Role.ADMIN) -> PriceOverride:
+    return _mine(PriceOverride.objects.select_related("workspace"), request, pk, needed)
 
 
 View = Callable[..., HttpResponse]

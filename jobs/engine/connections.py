@@ -19,7 +19,7 @@ from jobs.errors import BadInput, ProviderError
 from jobs.models import Connection, Workspace
 from jobs.providers.base import Limits
 from jobs.providers.http import check_base_url
-from jobs.words import ProviderKind
+from jobs.words import BatchState, JobState, ProviderKind
 
 _KEY = re.compile(r"[\x21-\x7e]{1,500}\Z")
 
@@ -104,3 +104,18 @@ def test_connection(connection: Connection) -> tuple[bool, str]:
     )
     connection.refresh_from_db()
     return ok, words
+
+
+def remove_connection(connection: Connection, user: AbstractBaseUser | None) -> None:
+    """Put a connection away: its key is destroyed, its jobs keep their record. Raises BadInput while anything of it is open."""
+    with transaction.atomic():
+        held = Connection.objects.select_for_update().get(pk=connection.pk)
+        n_open = held.batches.exclude(state__in=[state.value for state in BatchState if state.terminal]).count()
+        n_jobs = held.jobs.exclude(state__in=[state.value for state in JobState if state.terminal or state == JobState.DRAFT]).count()
+        if n_open or n_jobs:
+            raise BadInput("Jobs of this connection are still open, so it cannot be removed now.", "Wait for them to end, or cancel them.")
+        name, now = held.name, timezone.now()
+        held.name = f"{name[:80]} (removed {now:%Y-%m-%d}, {held.pk.hex[:8]})"  # its name is free again
+        held.sealed_key, held.key_hint, held.key_fingerprint, held.archived_at = "", "", "", now
+        held.save()
+        audit_log.write(held.workspace, user, "connection removed", name)

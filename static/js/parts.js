@@ -32,6 +32,7 @@ function onClick(event) {
   if (at.closest("[data-close]")) closeDialog(at.closest("dialog"));
   if (at.matches("dialog:modal") && outside(event, at)) closeDialog(at);
   if (at.closest("[data-dismiss]")) at.closest(".notice").remove();
+  if (at.closest("[data-print]")) print();
   if (at.closest("[data-copy]")) copy(at.closest("[data-copy]"));
 }
 
