@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db.models import Max
 from django.utils import timezone
 
 from jobs import formats
-from jobs.engine import ingest
+from jobs.engine import ingest, places
 from jobs.engine.drive import connection_problem, drive
 from jobs.engine.estimates import estimate_for, sample_of
 from jobs.engine.exports import export_of
@@ -27,6 +30,8 @@ from jobs.models import Batch, Connection, DatasetVersion, Job, Prompt, PromptVe
 from jobs.rows.choose import Wanted
 from jobs.rows.export import write_export
 from jobs.rows.files import write_whole
+from jobs.rows.schema import check_schema
+from jobs.rows.template import check
 from jobs.words import JobState, Lane
 
 KINDS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -34,34 +39,40 @@ CHUNK = 1 << 20
 
 
 def start(options: dict[str, Any]) -> Job:
-    """Read the files, check everything, and launch. Raises BadInput or OSError before anything is sent."""
+    """Read the files, check everything, and launch. Raises BadInput or OSError before anything is sent, and leaves nothing behind then."""
     for needed in ("dataset", "prompt", "connection", "model", "out"):
         if not options[needed]:
             raise BadInput(f"--{needed} is needed.")
     out_kind(options["out"])
+    content = _content(options)
     workspace = headless_workspace(options["workspace"])
     connection = Connection.objects.filter(workspace=workspace, name=options["connection"], archived_at__isnull=True).first()
     if connection is None:
         names = ", ".join(Connection.objects.filter(workspace=workspace).values_list("name", flat=True)) or "none yet"
         raise BadInput(f"There is no connection “{options['connection']}” (there is: {names}).", "Add it with manage.py add_connection.")
-    prompt = _prompt(workspace, options)
-    version = _dataset(workspace, Path(options["dataset"]))
-    plan = Plan(
-        workspace=workspace,
-        dataset_version=version,
-        prompt_version=prompt,
-        connection=connection,
-        model=options["model"],
-        name=options["name"],
-        lane=Lane(options["lane"]),
-        max_attempts=options["max_attempts"],
-        token=new_token(),
-    )
-    if found := problems_of(plan):
-        raise BadInput(found[0])
-    plan.estimate = estimate_for(sample_of(version, prompt), prompt, connection, plan.model, prompt.params.get("max_output_tokens"))[0].to_json()
-    settings.NUDGE = False  # nobody takes wake-ups here; the ledger says what is due
-    return launch(plan, None)
+    with ExitStack() as undo:
+        version = _dataset(workspace, Path(options["dataset"]), undo)
+        _check_templates(options, content, version)
+        prompt = _prompt(workspace, Path(options["prompt"]).stem, content, undo)
+        plan = Plan(
+            workspace=workspace,
+            dataset_version=version,
+            prompt_version=prompt,
+            connection=connection,
+            model=options["model"],
+            name=options["name"],
+            lane=Lane(options["lane"]),
+            max_attempts=options["max_attempts"],
+            token=new_token(),
+        )
+        if found := problems_of(plan):
+            raise BadInput(found[0])
+        sample = sample_of(version, prompt)
+        plan.estimate = estimate_for(sample, prompt, connection, plan.model, prompt.params.get("max_output_tokens"))[0].to_json()
+        settings.NUDGE = False  # nobody takes wake-ups here; the ledger says what is due
+        job = launch(plan, None)
+        undo.pop_all()
+    return job
 
 
 def _text(path: str) -> str:
@@ -71,29 +82,40 @@ def _text(path: str) -> str:
         raise BadInput(f"{path} is not UTF-8 text (byte {error.start}).") from error
 
 
-def _prompt(workspace: Workspace, options: dict[str, Any]) -> PromptVersion:
-    """A prompt version with exactly this content; an existing one of the same name and content is used again."""
+def _content(options: dict[str, Any]) -> dict[str, Any]:
+    """What a prompt version is made of, out of the files."""
     schema = None
     if options["schema"]:
         try:
             schema = json.loads(_text(options["schema"]))
         except ValueError as error:
             raise BadInput(f"{options['schema']} is not JSON: {error}") from error
-        if not isinstance(schema, dict):
-            raise BadInput(f"{options['schema']} is not a JSON Schema: an object was expected.")
-    content = {
+        check_schema(schema)
+    return {
         "kind": options["kind"],
         "system": _text(options["system"]) if options["system"] else "",
         "user": _text(options["prompt"]),
         "schema": schema,
         "params": dict(_params(options["param"])),
     }
-    prompt, _ = Prompt.objects.get_or_create(workspace=workspace, name=Path(options["prompt"]).stem[:200] or "Prompt")
+
+
+def _check_templates(options: dict[str, Any], content: dict[str, Any], version: DatasetVersion) -> None:
+    for problem in check(content["system"], content["user"], version.columns):
+        path = options["prompt" if problem.part == "user" else "system"]
+        raise BadInput(f"{path}{f', line {problem.line}' if problem.line else ''}: {problem.message}", problem.hint)
+
+
+def _prompt(workspace: Workspace, name: str, content: dict[str, Any], undo: ExitStack) -> PromptVersion:
+    """A prompt version with exactly this content; an existing one of the same name and content is used again."""
+    prompt, made = Prompt.objects.get_or_create(workspace=workspace, name=name[:200] or "Prompt")
     for version in prompt.versions.all():
-        if all(getattr(version, name) == value for name, value in content.items()):
+        if all(getattr(version, field) == value for field, value in content.items()):
             return version
     number = (prompt.versions.aggregate(n=Max("number"))["n"] or 0) + 1
-    return PromptVersion.objects.create(prompt=prompt, number=number, **content)
+    version = PromptVersion.objects.create(prompt=prompt, number=number, **content)
+    undo.callback((prompt if made else version).delete)
+    return version
 
 
 def _params(pairs: list[str]) -> Iterator[tuple[str, Any]]:
@@ -108,19 +130,35 @@ def _params(pairs: list[str]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _dataset(workspace: Workspace, path: Path) -> DatasetVersion:
+def _dataset(workspace: Workspace, path: Path, undo: ExitStack) -> DatasetVersion:
+    """The file as a dataset version; the same bytes are the version that is there already."""
+
     def chunks() -> Iterator[bytes]:
         with path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
 
     upload = ingest.receive(workspace, None, filename=path.name, chunks=chunks(), at_once=True)
-    if upload.version is None:
-        problem = upload.problem
-        at = f"{path.name}, line {problem['line']}: " if problem.get("line") else f"{path.name}: "
-        details = f" Found {problem['found']}, expected {problem['expected']}." if problem.get("found") and problem.get("expected") else ""
-        raise BadTable(f"{at}{problem.get('message', 'it could not be read')}{details}", hint=problem.get("hint", ""))
-    return upload.version
+    if upload.version is not None:
+        if not upload.repeated:
+            undo.callback(_forget, upload.version)
+        return upload.version
+    problem = upload.problem
+    upload.delete()
+    at = f"{path.name}, line {problem['line']}: " if problem.get("line") else f"{path.name}: "
+    details = f" Found {problem['found']}, expected {problem['expected']}." if problem.get("found") and problem.get("expected") else ""
+    raise BadTable(f"{at}{problem.get('message', 'it could not be read')}{details}", hint=problem.get("hint", ""))
+
+
+def _forget(version: DatasetVersion) -> None:
+    """Take back a version that was made for a job that was never launched."""
+    folder = places.version_folder(version.dataset.workspace_id, version.pk)
+    dataset = version.dataset
+    version.uploads.all().delete()
+    version.delete()
+    if not dataset.versions.exists():
+        dataset.delete()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def resume(options: dict[str, Any]) -> Job:
@@ -130,7 +168,7 @@ def resume(options: dict[str, Any]) -> Job:
     out_kind(options["out"])
     try:
         job = Job.objects.filter(pk=options["resume"]).first()
-    except (ValueError, TypeError, Exception) as error:  # noqa: BLE001 - Django raises ValidationError for a bad id
+    except (ValueError, ValidationError) as error:
         raise BadInput(f"“{options['resume']}” is not a job's id.") from error
     if job is None or job.state == JobState.DRAFT:
         raise BadInput(f"There is no job {options['resume']}.")

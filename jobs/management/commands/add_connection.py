@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.engine.connections import save_connection
-from jobs.engine.headless import headless_workspace
+from jobs.engine.headless import headless_workspace, ready_database
 from jobs.errors import BadInput
 from jobs.words import ProviderKind
 
@@ -28,6 +28,7 @@ class Command(BaseCommand):
         key = os.environ.get(options["key_env"], "")
         if not key:
             raise CommandError(f"The environment variable {options['key_env']} is empty.", returncode=2)
+        ready_database()
         try:
             workspace = headless_workspace(options["workspace"])
             connection, made = save_connection(

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from jobs.engine import headless_job
+from jobs.engine.headless import ready_database
 from jobs.errors import BatchuiError
 from jobs.models import Job
 from jobs.words import JobState
@@ -38,6 +39,7 @@ class Command(BaseCommand):
         parser.add_argument("--workspace", default="")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        ready_database()
         try:
             job = headless_job.resume(options) if options["resume"] else headless_job.start(options)
         except (BatchuiError, OSError) as error:
