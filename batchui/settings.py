@@ -89,12 +89,12 @@ TEMPLATES = [
 ]
 
 # -- Database ------------------------------------------------------------------------------------------------------
-# WAL with IMMEDIATE and a busy timeout is what keeps SQLite's writers from failing (STACK section 2). NORMAL may lose the last
-# commits in a power cut, not in a crash; the submit mark, where a lost commit costs money, sets FULL for itself.
+# WAL with IMMEDIATE and a busy timeout is what keeps SQLite's writers from failing (STACK section 2). FULL, because a commit that a
+# power cut takes back could be the mark of a create: the ledger has few writes, so each may wait for the disk.
 SQLITE_OPTIONS: dict[str, Any] = {
     "timeout": 20,
     "transaction_mode": "IMMEDIATE",
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000; PRAGMA foreign_keys=ON;",
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000; PRAGMA foreign_keys=ON;",
 }
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA / 'batchui.sqlite3'}")}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
