@@ -1,0 +1,97 @@
+"""Caps hold: at the launch by the estimate's upper end, on the way by what is paid and under way."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from jobs.engine import budget
+from jobs.engine.drive import step
+from jobs.engine.estimates import estimate_for, sample_of
+from jobs.engine.launch import Plan, launch
+from jobs.errors import BadInput
+from jobs.models import Batch, Connection, Job
+from jobs.words import BatchState, JobState
+from tests.jobs import make_connection, make_dataset, make_prompt, settled
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def plan(people: Any, sandbox: Any) -> Plan:
+    home, owner = people.home, people.owner
+    found = Plan(home, make_dataset(home, owner, 30), make_prompt(home, owner), make_connection(home, owner, sandbox), "gpt-6-luna")
+    found.estimate = estimate_for(sample_of(found.dataset_version, found.prompt_version), found.prompt_version, found.connection, found.model, 200)[0].to_json()
+    return found
+
+
+def high(plan: Plan) -> Decimal:
+    return Decimal(plan.estimate["lanes"]["batch"]["high"])
+
+
+def test_launch_above_the_jobs_cap_is_refused_and_nothing_is_made(plan: Plan, people: Any) -> None:
+    plan.cap_usd = high(plan) / 2
+    with pytest.raises(BadInput, match="above its cap"):
+        launch(plan, people.owner)
+    assert not Job.objects.exists()
+
+
+def test_launch_within_the_cap_runs(plan: Plan, people: Any) -> None:
+    plan.cap_usd = high(plan) * 2
+    assert settled(launch(plan, people.owner)).state == JobState.COMPLETED
+
+
+def test_an_admins_approval_lets_it_cross(plan: Plan, people: Any) -> None:
+    plan.cap_usd, plan.approved_by = high(plan) / 1000, people.owner
+    assert settled(launch(plan, people.owner)).state == JobState.COMPLETED
+
+
+def test_monthly_cap_counts_what_other_jobs_may_still_cost(plan: Plan, people: Any) -> None:
+    people.home.monthly_cap_usd = high(plan) * Decimal("1.5")
+    people.home.save()
+    launch(plan, people.owner)
+    plan.token = ""
+    with pytest.raises(BadInput, match="this month would be crossed"):
+        launch(plan, people.owner)
+    assert Job.objects.exclude(state=JobState.DRAFT).count() == 1
+
+
+def test_price_unknown_with_a_cap_is_refused(plan: Plan, people: Any) -> None:
+    plan.model = "sandbox-priceless"
+    plan.estimate = estimate_for(sample_of(plan.dataset_version, plan.prompt_version), plan.prompt_version, plan.connection, plan.model, 200)[0].to_json()
+    plan.cap_usd = Decimal(5)
+    with pytest.raises(BadInput, match="no known upper end"):
+        launch(plan, people.owner)
+
+
+def test_batches_are_held_when_the_next_one_could_cross_the_cap(plan: Plan, people: Any) -> None:
+    Connection.objects.update(limits={"requests_per_batch": 10})
+    plan.connection.refresh_from_db()
+    job = launch(plan, people.owner)
+    for _ in range(3):
+        step(job)
+        if Batch.objects.filter(job=job).count() == 3 and Batch.objects.exclude(state=BatchState.READY).exists():
+            break
+    first = Batch.objects.filter(job=job).order_by("number").first()
+    assert first is not None and first.reserve_usd is not None
+    # From here on the cap has room for one batch more or less.
+    Job.objects.filter(pk=job.pk).update(cap_usd=first.reserve_usd * Decimal("1.1"))
+    Batch.objects.filter(job=job, state=BatchState.READY).update(next_look_at=None)
+    job = settled(job, seconds=3)
+    held = Batch.objects.filter(job=job, state=BatchState.READY)
+    assert held.count() >= 1
+    assert all("would be crossed" in batch.wait_reason for batch in held)
+    assert "cap holds batches back" in job.needs
+    assert job.paid_usd + budget.in_flight(people.home, job) <= first.reserve_usd * Decimal("1.1")
+    Job.objects.filter(pk=job.pk).update(cap_usd=Decimal(100))
+    job = settled(job)
+    assert (job.state, job.n_succeeded, job.needs) == (JobState.COMPLETED, 30, "")
+
+
+def test_reserve_is_never_below_what_a_batch_costs(plan: Plan, people: Any) -> None:
+    job = settled(launch(plan, people.owner))
+    for batch in job.batches.all():
+        assert batch.reserve_usd is not None
+        assert 0 < batch.paid_usd <= batch.reserve_usd
