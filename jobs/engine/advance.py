@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from contextlib import suppress
+from typing import Any
 
 import structlog
+from django.db import DatabaseError, models
 from django.utils import timezone
 
-from jobs.engine import collect, direct, follow, plan, reconcile, settle, submit
+from jobs.engine import collect, direct, follow, plan, reconcile, settle, submit, sweep, trouble
 from jobs.engine.ingest import read_upload
-from jobs.engine.lease import LostLease, claim
+from jobs.engine.lease import Lease, LostLease, claim
 from jobs.engine.pump import LIVE_JOBS, MOVING_BATCHES
-from jobs.engine.windows import back_off
+from jobs.engine.windows import back_off, soon
 from jobs.models import Batch, Connection, Job
-from jobs.words import BatchState, JobState, Lane, RoundState
+from jobs.words import BatchState, JobState, Lane
 
 log = structlog.get_logger(__name__)
+JOB_LOOK_SECONDS = 20.0  # a job is nudged by what happens to it; this is for nudges that were lost
 
 
 def advance(kind: str, pk: str) -> None:
@@ -28,32 +31,36 @@ def advance(kind: str, pk: str) -> None:
         advance_connection(pk)
     elif kind == "upload":
         read_upload(pk)
+    elif kind == "sweep":
+        sweep.sweep()
 
 
 def advance_job(pk: str) -> None:
     lease = claim(Job, pk, state__in=[*LIVE_JOBS, JobState.DRAFT])
     if lease is None:
+        _hurry(Job, pk)
         return
-    job = Job.objects.select_related("dataset_version", "connection").get(pk=pk)
-    next_look_at: datetime | None = timezone.now() + timedelta(seconds=20)
+    moved = False
     try:
+        # Before the work, not after it: who wakes the job meanwhile must not be overwritten.
+        lease.write(next_look_at=soon(JOB_LOOK_SECONDS))
+        job = Job.objects.select_related("dataset_version", "connection").get(pk=pk)
         with lease.kept():
-            if plan.plan(job, lease) or settle.settle(job, lease):
-                next_look_at = timezone.now()
-            elif job.state == JobState.DRAFT and not job.rounds.exclude(state=RoundState.SETTLED).exists():
-                next_look_at = None  # its tries are done
+            moved = plan.plan(job, lease) or settle.settle(job, lease)
+        Job.objects.filter(pk=pk, needs__startswith=trouble.NEEDS).update(needs="")
     except LostLease:
-        return
+        pass
     except Exception as error:
-        _stumbled("job", pk, error)
-        Job.objects.filter(pk=pk).update(needs=f"Something went wrong here and is tried again: {error}"[:500])
-        next_look_at = timezone.now() + timedelta(seconds=10)
-    lease.release(next_look_at)
+        log.exception("advance failed", kind="job", pk=str(pk))
+        _say(Job, pk, needs=f"{trouble.NEEDS}: {trouble.words_of(error)}"[:500], next_look_at=soon(10.0))
+    finally:
+        _release(lease, moved)
 
 
 def advance_batch(pk: str) -> None:
     lease = claim(Batch, pk, state__in=MOVING_BATCHES)
     if lease is None:
+        _hurry(Batch, pk)
         return
     batch = _read(pk)
     try:
@@ -64,27 +71,21 @@ def advance_batch(pk: str) -> None:
             if batch.state in (BatchState.READY, BatchState.UNKNOWN):
                 break
     except LostLease:
-        return
+        pass
     except Exception as error:
-        _stumbled("batch", pk, error)
-        n_errors = batch.n_errors + 1
-        Batch.objects.filter(pk=pk).update(
-            n_errors=n_errors,
-            problem=f"{type(error).__name__}: {error}"[:1000],
-            wait_reason=f"something went wrong here and is tried again: {error}"[:500],
-            next_look_at=back_off(n_errors, cap=60),
-        )
-    lease.release()
+        log.exception("advance failed", kind="batch", pk=str(pk))
+        words, n_errors = trouble.words_of(error), batch.n_errors + 1
+        told = {"problem": f"{type(error).__name__}: {error}"[:1000], "wait_reason": words[:500]}
+        _say(Batch, pk, n_errors=n_errors, next_look_at=back_off(n_errors, cap=60), **told)
+    finally:
+        _release(lease)
 
 
 def _read(pk: str) -> Batch:
     return Batch.objects.select_related("job", "job__dataset_version", "round", "round__prompt_version", "connection").get(pk=pk)
 
 
-def _step(batch: Batch, lease: object) -> None:
-    from jobs.engine.lease import Lease
-
-    assert isinstance(lease, Lease)
+def _step(batch: Batch, lease: Lease) -> None:
     if batch.round.lane != Lane.BATCH and batch.state == BatchState.READY:
         direct.run(batch, lease)
     elif batch.state == BatchState.READY:
@@ -99,9 +100,30 @@ def _step(batch: Batch, lease: object) -> None:
 
 def advance_connection(pk: str) -> None:
     connection = Connection.objects.get(pk=pk)
-    follow.follow(connection)
+    try:
+        follow.follow(connection)
+    except Exception as error:
+        log.exception("advance failed", kind="connection", pk=str(pk))
+        words = f"cannot ask the provider: {trouble.words_of(error)}"[:500]
+        _say(Connection, pk, problem=words, next_look_at=soon(10.0))
+        with suppress(DatabaseError):
+            Batch.objects.filter(connection=connection, state=BatchState.SUBMITTED).update(wait_reason=words)
+        return
     Connection.objects.filter(pk=pk).update(next_look_at=None)
 
 
-def _stumbled(kind: str, pk: str, error: Exception) -> None:
-    log.exception("advance failed", kind=kind, pk=str(pk), error=str(error))
+def _hurry(model: type[models.Model], pk: str) -> None:
+    """Somebody works on it, perhaps on what they read before this wake-up: have it looked at once more right after."""
+    held = model._default_manager.filter(pk=pk, lease_until__gt=timezone.now(), next_look_at__gt=soon(1.0))
+    held.update(next_look_at=soon(1.0))
+
+
+def _say(model: type[models.Model], pk: str, **fields: Any) -> None:
+    """Put trouble on the row; where the database itself is the trouble, the log has it."""
+    with suppress(DatabaseError):
+        model._default_manager.filter(pk=pk).update(**fields)
+
+
+def _release(lease: Lease, now: bool = False) -> None:
+    with suppress(DatabaseError):  # it runs out by itself
+        lease.release(timezone.now() if now else None)

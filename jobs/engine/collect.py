@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,24 +13,27 @@ import orjson
 from django.utils import timezone
 
 from jobs.costs.prices import PriceSheet, price_rows
-from jobs.engine import crash, places, tally
+from jobs.engine import crash, places, second_look
 from jobs.engine.lease import Lease
 from jobs.engine.log import move, note
-from jobs.engine.reject import close_with
-from jobs.engine.remote import calling, endpoint_of
+from jobs.engine.reject import close_with, draft_of
+from jobs.engine.remote import calling
 from jobs.engine.spec import spec_from_json
 from jobs.engine.windows import back_off
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
-from jobs.providers.base import Answer, RequestSpec, split_lines
+from jobs.providers.base import Answer, RemoteBatch, RequestSpec, split_lines
 from jobs.providers.lines import split_glued
-from jobs.providers.registry import provider_for
+from jobs.providers.registry import abilities_of, decoder_for
 from jobs.rows.cut import row_of, rows_in
+from jobs.rows.files import write_whole
 from jobs.rows.outcomes import OutcomeWriter
 from jobs.rows.schema import FENCED, unfenced, validator
 from jobs.words import BatchState, Cause, Lane, OutcomeKind
 
 CHUNK = 1 << 20
+GONE = "gone"  # a file in the results folder: the provider had thrown the results away
+NO_FILES_TRIES = 4
 PORTION = 10_000
 TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens")
 TEXTS = ("message", "text", "finish", "model", "request_id", "billed")
@@ -41,7 +45,11 @@ def fetch(batch: Batch, lease: Lease) -> None:
     try:
         with lease.kept(), calling(batch.connection) as provider:
             remote = provider.get(batch.provider_batch_id)
+            if reason := _not_yet(batch, remote):
+                _later(batch, lease, reason)
+                return
             crash.point("before download")
+            crash.during("in download")
             files = provider.download(remote, places.results_folder(batch))
             crash.point("after download")
     except ProviderError as error:
@@ -51,42 +59,64 @@ def fetch(batch: Batch, lease: Lease) -> None:
     move(batch, lease, BatchState.FETCHED, words, n_errors=0, wait_reason="", provider_raw=remote.raw)
 
 
+def _not_yet(batch: Batch, remote: RemoteBatch) -> str:
+    """Why what the provider says now cannot be the end of it; "" where it can. Rows that no file mentions would count as missing and go
+    again, so an answer without files is believed only when it is given several times."""
+    if not remote.ended:
+        return f"the provider said that it had ended, and says “{remote.status}” now; asking again"
+    if not remote.files and batch.n_errors < NO_FILES_TRIES and abilities_of(batch.connection.kind).metadata:
+        return "the provider names no result files; asking again before that is believed"
+    return ""
+
+
+def _later(batch: Batch, lease: Lease, words: str, error: ProviderError | None = None) -> None:
+    tries = batch.n_errors + 1
+    at = back_off(tries, error.retry_after if error else None, cap=1.0 if batch.connection.is_sandbox and error is None else 120.0)
+    lease.write(n_errors=tries, wait_reason=words[:500], problem=(error.message if error else words)[:1000], next_look_at=at)
+
+
 def _not_fetched(batch: Batch, lease: Lease, error: ProviderError) -> None:
     gone = error.status in (404, 410) and batch.results_expire_at is not None and timezone.now() > batch.results_expire_at
     if gone:
-        move(batch, lease, BatchState.FETCHED, f"Batch {batch.number}: its results were no longer at the provider", problem=error.message[:1000])
+        write_whole(places.results_folder(batch) / GONE, b"")
+        words = f"Batch {batch.number}: its results were no longer at the provider; what ran was paid, so only a person sends it again"
+        move(batch, lease, BatchState.FETCHED, words, problem=error.message[:1000], n_errors=0, wait_reason="")
         return
-    tries = batch.n_errors + 1
-    words = f"the results cannot be fetched yet: {error.message}"
-    lease.write(n_errors=tries, wait_reason=words[:500], problem=error.message[:1000], next_look_at=back_off(tries, error.retry_after, cap=120))
-    Connection.objects.filter(pk=batch.connection_id).update(problem=error.message[:500] if error.cause is Cause.AUTH else "")
+    if error.cause is Cause.AUTH:
+        Connection.objects.filter(pk=batch.connection_id).update(problem=error.message[:500])
+        words = f"the key was not accepted; the results are fetched once it works again ({error.message})"
+    else:
+        words = f"the results cannot be fetched yet: {error.message}"
+    _later(batch, lease, words, error)
 
 
 def collect(batch: Batch, lease: Lease) -> None:
     """Decode the files into outcomes, reconcile them with the rows that were sent, and settle the batch."""
     files = result_files(batch)
     spec = spec_from_json(batch.round.spec)
-    provider = provider_for(endpoint_of(batch.connection))
-    try:
-        if batch.provisional and not _is_ours(batch, files, lambda line: provider.decode(line, spec)):
-            _wrong_batch(batch, lease)
-            return
-        with lease.kept():
-            gathering = _Gathering(batch, spec, lambda line: provider.decode(line, spec))
-            with OutcomeWriter(places.outcomes_file(batch), round=batch.round.number, batch=batch.pk.hex) as writer:
-                for number, path in enumerate(files):
-                    for portion in gathering.portions(number, path):
-                        writer.add(portion)
-                for portion in gathering.missing():
+    decoder = decoder_for(batch.connection.kind)
+    if batch.provisional and not _is_ours(batch, files, lambda line: decoder(line, spec)):
+        _wrong_batch(batch, lease)
+        return
+    with lease.kept():
+        gathering = _Gathering(batch, spec, lambda line: decoder(line, spec), gone=(places.results_folder(batch) / GONE).exists())
+        with OutcomeWriter(draft_of(batch, lease), round=batch.round.number, batch=batch.pk.hex) as writer:
+            for number, path in enumerate(files):
+                for portion in gathering.portions(number, path):
                     writer.add(portion)
-    finally:
-        provider.close()
+            for portion in gathering.unreadable():
+                writer.add(portion)
+            left = gathering.n_left
+            for portion in gathering.missing():
+                writer.add(portion)
+        if (left or gathering.strays.get("unreadable")) and not second_look.settles(batch, lease, left):
+            return
     crash.point("after parquet")
-    close_with(batch, lease, BatchState.SETTLED, tally.tally_of(places.outcomes_file(batch)), strays=gathering.strays)
+    close_with(batch, lease, BatchState.SETTLED, strays=gathering.strays, provisional=False)
     crash.point("after settled")
     _say_strays(batch, gathering.strays)
     if batch.connection.delete_remote_files and batch.round.lane == Lane.BATCH:
-        _delete_remote(batch)
+        delete_remote(batch)
 
 
 def result_files(batch: Batch) -> list[Path]:
@@ -142,6 +172,8 @@ class _Gathering:
     _sheet: Any = None
     _valid: Any = None
     _may_be_ours: bool = False
+    gone: bool = False  # the results vanished before they were fetched
+    _torn: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # row → where its line stands that cannot be read
 
     def __post_init__(self) -> None:
         self._sent = frozenset(rows_in(places.request_file(self.batch)).tolist())
@@ -177,6 +209,7 @@ class _Gathering:
         if not answer.custom_id:
             if line.strip():
                 self._count("unreadable")
+                self._torn_line(number, offset, line)
             return
         row = row_of(answer.custom_id)
         if row is None or row not in self._sent or answer.custom_id != f"{self.batch.token}-{row}":
@@ -186,6 +219,34 @@ class _Gathering:
         else:
             self._left.discard(row)
             self._take(row, answer, number, offset, len(line))
+
+    def _torn_line(self, number: int, offset: int, line: bytes) -> None:
+        """A line that is no JSON and still names one row of ours: that row was answered, and is not sent again unasked."""
+        named = {int(digits) for digits in re.findall(rb'"custom_id"\s*:\s*"%b-(\d{1,18})"' % self.batch.token.encode(), line)}
+        if len(named) == 1 and (row := named.pop()) in self._sent:
+            self._torn.setdefault(row, (number, offset, len(line)))
+
+    @property
+    def n_left(self) -> int:
+        """Rows that no line spoke of so far."""
+        return len(self._left)
+
+    def unreadable(self) -> Iterator[dict[str, Any]]:
+        """Rows of which there is only a line that cannot be read."""
+        torn = sorted(row for row in self._torn if row in self._left)
+        self._left.difference_update(torn)
+        if torn:
+            at = [self._torn[row] for row in torn]
+            yield {
+                "_row": torn,
+                "kind": OutcomeKind.FAILED.value,
+                "cause": Cause.UNREADABLE.value,
+                "message": "The provider's line for this row is cut or broken.",
+                "billed": "unknown",
+                "raw_file": [number for number, _, _ in at],
+                "raw_offset": [offset for _, offset, _ in at],
+                "raw_length": [length for _, _, length in at],
+            }
 
     def _count(self, what: str) -> None:
         self.strays[what] = self.strays.get(what, 0) + 1
@@ -233,12 +294,14 @@ class _Gathering:
     def missing(self) -> Iterator[dict[str, Any]]:
         """Rows that no line spoke of."""
         left = sorted(self._left)
-        words = "The provider's answer does not mention this row."
+        cause, words = Cause.MISSING, "The provider's answer does not mention this row."
+        if self.gone:
+            cause, words = Cause.NO_ANSWER, "The results were no longer at the provider when they were fetched. The row may have been answered and charged."
         for i in range(0, len(left), PORTION):
             yield {
                 "_row": left[i : i + PORTION],
                 "kind": OutcomeKind.MISSING.value,
-                "cause": Cause.MISSING.value,
+                "cause": cause.value,
                 "message": words,
                 "billed": "unknown",
             }
@@ -262,7 +325,7 @@ def _say_strays(batch: Batch, strays: dict[str, int]) -> None:
         note(batch.job, "batch:strays", f"Batch {batch.number}: lines that belong to no row of it were set aside ({told})", batch, **strays)
 
 
-def _delete_remote(batch: Batch) -> None:
+def delete_remote(batch: Batch) -> None:
     """Remove the provider's copies; ours are whole. A failure costs nothing but their retention."""
     try:
         with calling(batch.connection) as provider:

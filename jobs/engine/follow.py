@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
+from jobs.engine import twins
 from jobs.engine.headroom import learn, token_limit
 from jobs.engine.lease import Lease, LostLease, claim
 from jobs.engine.log import move, note
@@ -19,6 +20,8 @@ from jobs.words import BatchState, Cause
 
 MAX_PAGES = 10
 MAX_GETS = 5
+# The words of all providers for a batch that is not over yet.
+LIVE_WORDS = {"", "validating", "in_progress", "finalizing", "cancelling", "canceling", "queued", "pending", "running", "created", "processing"}
 
 
 def follow(connection: Connection) -> None:
@@ -33,7 +36,8 @@ def follow(connection: Connection) -> None:
     try:
         with calling(connection) as provider:
             _cancel_wanted(due, provider)
-            known = {remote.id: remote for remote in _listed(waiting, provider)} if len(waiting) > 1 else {}
+            twins.cancel_twins(due, provider)
+            known = {remote.id: remote for remote in _listed(due, provider)} if len(due) > 1 else {}
             missing = [batch for batch in due if batch.provider_batch_id not in known]
             for batch in missing[:MAX_GETS]:
                 _get_one(batch, provider, known)
@@ -49,10 +53,10 @@ def follow(connection: Connection) -> None:
         Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(next_look_at=soon(1.0))
 
 
-def _listed(waiting: list[Batch], provider: Provider) -> list[RemoteBatch]:
-    """Pages of the list, newest first, until all that we wait for were seen or are older than the page."""
-    wanted = {batch.provider_batch_id for batch in waiting}
-    first = min((batch.submitting_at or batch.created_at) for batch in waiting) - timedelta(minutes=10)
+def _listed(due: list[Batch], provider: Provider) -> list[RemoteBatch]:
+    """Pages of the list, newest first, until all that are due were seen or are older than the page."""
+    wanted = {batch.provider_batch_id for batch in due}
+    first = min((batch.submitting_at or batch.created_at) for batch in due) - timedelta(minutes=10)
     seen: list[RemoteBatch] = []
     cursor = None
     for _ in range(MAX_PAGES):
@@ -87,12 +91,14 @@ def _cancel_wanted(due: list[Batch], provider: Provider) -> None:
     for batch in due:
         if not (batch.cancel_requested_at or batch.job.cancel_requested_at) or batch.cancel_sent_at:
             continue
+        if batch.provisional:  # it may be somebody else's: what cannot be named is not cancelled, but followed to its end
+            continue
         try:
             provider.cancel(batch.provider_batch_id)
             words = f"Batch {batch.number}: the provider was asked to cancel it"
         except ProviderError as error:
-            if not error.definite or error.cause in (Cause.RATE_LIMITED, Cause.AUTH):
-                raise
+            if twins.is_passing(error):  # asked again at the next look; the others are followed all the same
+                continue
             words = f"Batch {batch.number}: the provider did not take the cancel ({error.message}); following it to its end"
         Batch.objects.filter(pk=batch.pk).update(cancel_sent_at=timezone.now())
         note(batch.job, "batch:cancel", words, batch)
@@ -112,10 +118,11 @@ def _say_trouble(connection: Connection, due: list[Batch], error: ProviderError)
 
 def take_note(batch: Batch, remote: RemoteBatch) -> None:
     """Write what the provider said of a batch. An end starts the collection; a refusal of the whole frees the rows."""
-    lease = claim(Batch, batch.pk, state=BatchState.SUBMITTED)
+    # Not only SUBMITTED but as this very batch of the provider: it may have been held back and sent again since the provider was asked.
+    lease = claim(Batch, batch.pk, state=BatchState.SUBMITTED, provider_batch_id=remote.id)
     if lease is None:
         return
-    next_look_at = soon(0.0)
+    next_look_at = None
     try:
         if remote.failed:
             _refused_whole(batch, remote, lease)
@@ -123,19 +130,25 @@ def take_note(batch: Batch, remote: RemoteBatch) -> None:
             fields = {"provider_status": remote.status[:60], "provider_counts": _counts(remote), "provider_raw": remote.raw, "wait_reason": ""}
             fields["expires_at"] = remote.expires_at or batch.expires_at
             fields["results_expire_at"] = remote.results_expire_at or batch.results_expire_at
-            move(batch, lease, BatchState.ENDED, f"Batch {batch.number}: {remote.status} at the provider", ended_at=timezone.now(), n_errors=0, **fields)
+            fields |= {"ended_at": timezone.now(), "n_errors": 0, "next_look_at": timezone.now()}
+            move(batch, lease, BatchState.ENDED, f"Batch {batch.number}: {remote.status} at the provider", **fields)
         else:
             next_look_at = soon(poll_interval(batch, batch.connection.is_sandbox))
             _still_going(batch, remote, lease)
     except LostLease:
-        return
-    lease.release(next_look_at)
+        pass
+    finally:
+        lease.release(next_look_at)
 
 
 def _still_going(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
-    reason = ""
-    if batch.expires_at and timezone.now() > batch.expires_at + timedelta(minutes=10):
+    reason, limit = "", batch.expires_at or (batch.submitted_at or batch.created_at) + timedelta(hours=24)
+    if timezone.now() > limit + timedelta(minutes=10):
         reason = "the provider is past its own time limit; still asking. You can cancel it and send what is left again"
+    elif remote.status.lower() not in LIVE_WORDS:
+        reason = f"the provider says “{remote.status[:60]}”, a word that batchui does not know; it counts as still running"
+    elif batch.provisional and (batch.cancel_requested_at or batch.job.cancel_requested_at):
+        reason = "cancel waits: whether this batch is ours is sure only when it has ended, and somebody else's must not be cancelled"
     changed = (remote.status, _counts(remote), reason) != (batch.provider_status, batch.provider_counts, batch.wait_reason)
     lease.write(
         provider_status=remote.status[:60],
@@ -177,7 +190,6 @@ def _send_later(batch: Batch, lease: Lease, error: LineError) -> None:
         submit_token="",
         provider_batch_id="",
         provider_status="",
-        submitting_at=None,
         submitted_at=None,
         wait_reason=f"waiting for headroom: {error.message}"[:500],
         next_look_at=back_off(batch.n_submits, cap=5.0 if batch.connection.is_sandbox else 300.0),

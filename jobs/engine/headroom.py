@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
+from django.utils import timezone
 
 from jobs import formats
 from jobs.engine.remote import limits_for
 from jobs.models import Batch, Connection
 from jobs.words import BatchState
 
+WAITS = timedelta(seconds=16)  # a little more than the longest pause of a batch that waits for headroom
 IN_FLIGHT = [BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.SUBMITTED]
 _LIMIT = re.compile(r"[Ll]imit:?\s*([\d,._]+)")
 
@@ -46,6 +50,8 @@ def headroom(connection: Connection, model: str) -> Headroom:
 def is_next(batch: Batch) -> bool:
     """Whether it is this batch's turn for the headroom: the job with least in flight first, then the oldest."""
     ready = Batch.objects.filter(connection=batch.connection, model=batch.model, state=BatchState.READY, cancel_requested_at__isnull=True)
+    # One that waits for something else, longer than headroom is waited for, must not keep the others from going.
+    ready = ready.filter(Q(pk=batch.pk) | Q(next_look_at__isnull=True) | Q(next_look_at__lte=timezone.now() + WAITS))
     flying = dict(
         Batch.objects.filter(connection=batch.connection, model=batch.model, state__in=IN_FLIGHT)
         .values_list("job")
@@ -56,13 +62,30 @@ def is_next(batch: Batch) -> bool:
     return bool(queue) and queue[0][3] == batch.pk
 
 
+def learn_bytes(connection: Connection, n_bytes: int) -> int:
+    """A file of twice as many bytes was too large: never again more than this."""
+    connection.refresh_from_db(fields=["learned"])
+    most = max(1, min(n_bytes, connection.learned.get("bytes_per_batch", n_bytes)))
+    _learned(connection, {"bytes_per_batch": most})
+    return most
+
+
+def byte_limit(connection: Connection) -> int:
+    """Bytes that one file may have: the provider's or the admin's limit, or less where a refusal taught so."""
+    return min(limits_for(connection).bytes_per_batch, connection.learned.get("bytes_per_batch") or limits_for(connection).bytes_per_batch)
+
+
+def _learned(connection: Connection, found: dict[str, Any]) -> None:
+    connection.learned = {**connection.learned, **found}
+    Connection.objects.filter(pk=connection.pk).update(learned=connection.learned)
+
+
 def learn(connection: Connection, model: str, message: str) -> int | None:
     """Take the limit out of a refusal ("Limit: 2,000,000 enqueued tokens"); None where it names none."""
     found = _LIMIT.search(message)
     digits = re.sub(r"\D", "", found.group(1)) if found else ""
     if not digits:
         return None
-    learned = {**connection.learned, "enqueued_tokens": {**connection.learned.get("enqueued_tokens", {}), model: int(digits)}}
-    Connection.objects.filter(pk=connection.pk).update(learned=learned)
-    connection.learned = learned
+    connection.refresh_from_db(fields=["learned"])
+    _learned(connection, {"enqueued_tokens": {**connection.learned.get("enqueued_tokens", {}), model: int(digits)}})
     return int(digits)

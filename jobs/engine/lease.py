@@ -9,16 +9,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError, models, transaction
 from django.db import connection as db
-from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
+
+FAR = 4  # lease lengths; none is made for longer than one
 
 
 def default_seconds() -> float:
@@ -74,9 +76,10 @@ class Lease:
 
         def beat() -> None:
             try:
-                while not stop.wait(every):
-                    self.renew()
-            except Exception:  # the lease simply runs out; the worker notices at its next write
+                while not stop.wait(every) and self.holds():
+                    with suppress(DatabaseError):  # busy for a moment: the next beat may still be in time
+                        self.renew()
+            except LostLease:  # the worker notices at its next write
                 return
             finally:
                 db.close()
@@ -90,12 +93,19 @@ class Lease:
             thread.join()
 
 
+def free_at(now: datetime) -> Q:
+    """Leases that nobody holds. One that ends later than any lease may comes of a clock that was stepped back since: its holder,
+    if it lives, notices at its next write, as with a lease that ran out."""
+    far = now + timedelta(seconds=FAR * default_seconds())
+    return Q(lease_until__isnull=True) | Q(lease_until__lte=now) | Q(lease_until__gt=far)
+
+
 def claim(model: type[models.Model], pk: Any, seconds: float | None = None, **where: Any) -> Lease | None:
     """The lease on the row, or None where somebody holds it or it is not as `where` says."""
     seconds = seconds or default_seconds()
     ends = boot_clock() + seconds
     now = timezone.now()
-    free = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+    free = free_at(now)
     with transaction.atomic():
         token = model._default_manager.filter(free, pk=pk, **where).values_list("lease_token", flat=True).first()
         if token is None:

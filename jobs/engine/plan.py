@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from jobs.engine import crash, places
 from jobs.engine.budget import reserve_of
-from jobs.engine.headroom import token_limit
+from jobs.engine.headroom import byte_limit, token_limit
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
@@ -48,8 +48,9 @@ def _sweep(job: Job) -> None:
     folder = places.job_folder(job) / "batches"
     if not folder.exists():
         return
+    found = list(folder.iterdir())  # before the ledger is asked: what is made in between is known to it
     known = {pk.hex for pk in Batch.objects.filter(job=job).values_list("pk", flat=True)}
-    for each in folder.iterdir():
+    for each in found:
         if each.name not in known:
             shutil.rmtree(each, ignore_errors=True)
 
@@ -98,7 +99,7 @@ def cut_limits(round_: Round) -> dict[str, Any]:
     known = token_limit(round_.connection, round_.spec["model"])
     return {
         "requests": limits.requests_per_batch,
-        "bytes": limits.bytes_per_batch - 1_000,  # an envelope around the lines
+        "bytes": max(1, byte_limit(round_.connection) - 1_000),  # an envelope around the lines
         "tokens": int(known * 0.8) if known else None,
         "bytes_per_token": BYTES_PER_TOKEN,
     }

@@ -12,6 +12,9 @@ from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.tasks import async_task
 
+from jobs.engine import sweep_clock
+from jobs.engine.lease import free_at
+from jobs.engine.windows import LONGEST
 from jobs.models import Batch, Connection, DatasetUpload, Heartbeat, Job
 from jobs.words import BatchState, JobState
 
@@ -19,6 +22,7 @@ TASK = "jobs.tasks.advance"
 AGAIN_SECONDS = 15.0
 MOST_QUEUED = 60
 LIMIT = 100
+FAR_SECONDS = LONGEST + 60.0
 
 LIVE_JOBS = [JobState.QUEUED, JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING]
 MOVING_BATCHES = [BatchState.READY, BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.ENDED, BatchState.FETCHED]
@@ -28,8 +32,8 @@ KINDS: dict[str, type[models.Model]] = {"job": Job, "batch": Batch, "connection"
 def due(now: datetime | None = None, job: Job | None = None) -> Iterator[tuple[str, models.Model]]:
     """What may be worked on now, as (kind, object); all of one job with `job`."""
     now = now or timezone.now()
-    at = Q(next_look_at__isnull=True) | Q(next_look_at__lte=now)
-    free = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+    at = Q(next_look_at__isnull=True) | Q(next_look_at__lte=now) | Q(next_look_at__gt=now + timedelta(seconds=FAR_SECONDS))
+    free = free_at(now)
     batches = Batch.objects.filter(at & free, state__in=MOVING_BATCHES)
     submitted = Batch.objects.filter(at, state=BatchState.SUBMITTED)
     # A draft is due only while rows of it are being tried.
@@ -51,6 +55,8 @@ def due(now: datetime | None = None, job: Job | None = None) -> Iterator[tuple[s
 def run_once() -> int:
     """Wake what is due; the number of wake-ups. Called again and again by the pump process."""
     Heartbeat.objects.update_or_create(name="pump", defaults={"at": timezone.now()})
+    if sweep_clock.is_due():
+        async_task(TASK, "sweep:all")
     room = MOST_QUEUED - get_broker().queue_size()
     woken = 0
     for kind, each in due():

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from jobs.engine import journal
+from jobs.engine import journal, twins
 from jobs.engine.lease import Lease
-from jobs.engine.log import move, note
+from jobs.engine.log import move
 from jobs.engine.reject import free_unsent
 from jobs.engine.remote import calling
-from jobs.engine.submit import adopt
+from jobs.engine.submit import adopt, is_ours
 from jobs.engine.windows import back_off, soon, windows_of
 from jobs.errors import ProviderError
 from jobs.models import Batch
@@ -36,8 +36,10 @@ class Walk:
 def reconcile(batch: Batch, lease: Lease) -> None:
     """One look for a batch in SUBMITTING (its worker died) or UNKNOWN."""
     if known := journal.read(batch):
-        adopt(batch, lease, RemoteBatch(id=known, status="", ended=False), f"Batch {batch.number}: found in our journal as {known}")
-        return
+        named = RemoteBatch(id=known, status="", ended=False)
+        if is_ours(batch, named):
+            adopt(batch, lease, named, f"Batch {batch.number}: found in our journal as {known}")
+            return
     try:
         with calling(batch.connection) as provider:
             walk = look(batch, provider)
@@ -79,7 +81,6 @@ def _not_there(batch: Batch, lease: Lease) -> None:
         f"Batch {batch.number}: proved absent at the provider, so it is sent again",
         past_tokens=[*batch.past_tokens, batch.submit_token],
         submit_token="",
-        submitting_at=None,
         wait_reason="",
         next_look_at=now,
     )
@@ -88,16 +89,17 @@ def _not_there(batch: Batch, lease: Lease) -> None:
 def look(batch: Batch, provider: Provider) -> Walk:
     """Walk the list, newest first, past the moment of the mark; never trusting a list that repeats itself or stops short."""
     mark = batch.submitting_at or timezone.now()
-    oldest = mark - timedelta(seconds=windows_of(batch.connection).skew)
     walk, seen, cursor = Walk(), set(), None
     for _ in range(MAX_PAGES):
         page = provider.list(cursor)
+        # The list's times are by the provider's clock, the mark is by ours.
+        oldest = mark - timedelta(seconds=windows_of(batch.connection).skew + max(0.0, provider.ahead))
         ids = [remote.id for remote in page.batches]
         if seen.intersection(ids) or len(set(ids)) != len(ids):
             walk.oddity = "it names a batch twice"
             return walk
         seen.update(ids)
-        walk.found += [remote for remote in page.batches if _is_it(batch, remote, mark)]
+        walk.found += [remote for remote in page.batches if _is_it(batch, remote, oldest)]
         if page.next is None:
             walk.complete = True
             return walk
@@ -112,44 +114,48 @@ def look(batch: Batch, provider: Provider) -> Walk:
     return walk
 
 
-def _is_it(batch: Batch, remote: RemoteBatch, mark: datetime) -> bool:
+def _is_it(batch: Batch, remote: RemoteBatch, oldest: datetime) -> bool:
+    if remote.id in batch.past_tokens:  # known to be refused, or somebody else's
+        return False
     if abilities_of(batch.connection.kind).serial_creates:
-        return _could_be(batch, remote, mark)
-    if remote.id in batch.past_tokens:
-        return False
-    if remote.token and remote.token == batch.submit_token:
-        return True
-    # An upload serves one file; an older create of the same file that was refused is known to the ledger as not created.
-    return bool(batch.upload_id) and remote.input_file_id == batch.upload_id and remote.token in ("", batch.submit_token)
+        return _could_be(batch, remote, oldest)
+    tokens = {batch.submit_token, *batch.past_tokens} - {""}
+    if remote.token:  # an earlier create that proved absent and turns up late is as good as this one
+        return remote.token in tokens
+    return bool(batch.upload_id) and remote.input_file_id == batch.upload_id
 
 
-def _could_be(batch: Batch, remote: RemoteBatch, mark: datetime) -> bool:
-    """By time and count, where the provider takes no token of ours: an id the ledger does not know, made since the mark, as long as ours."""
-    if remote.created_at is None or remote.created_at < mark - timedelta(seconds=60):
+def _could_be(batch: Batch, remote: RemoteBatch, oldest: datetime) -> bool:
+    """By time and count, where the provider takes no token of ours: an id the ledger does not know, made since the mark, as long as ours.
+    Wide on purpose: a candidate too many is found out when it ends, one too few is paid twice."""
+    if remote.created_at is None or remote.created_at < oldest:
         return False
-    if remote.n_requests is not None and remote.n_requests != batch.n_requests:
+    if remote.n_requests and remote.n_requests != batch.n_requests:
         return False
-    if remote.id in batch.past_tokens:
+    if remote.id in twins.ids_of(batch.connection):
         return False
     return not Batch.objects.filter(connection=batch.connection, provider_batch_id=remote.id).exists()
 
 
 def _adopt_found(batch: Batch, lease: Lease, found: list[RemoteBatch], provider: Provider) -> None:
     serial = abilities_of(batch.connection.kind).serial_creates
+    is_certain = not serial
     if serial:
-        found = [remote for remote in found if not _refuted(batch, remote, provider)]
+        verdicts = {remote.id: _confirmed(batch, remote, provider) for remote in found}
+        sure = [remote for remote in found if verdicts[remote.id]]
+        is_certain = bool(sure)
+        found = sure or [remote for remote in found if verdicts[remote.id] is None]
         if not found:
             _not_there(batch, lease)
             return
-    found = sorted(found, key=lambda remote: (remote.created_at is None, remote.created_at))
-    if len(found) > 1 and serial:
+    # The older one, but not one that was refused as a whole while another runs.
+    found = sorted(found, key=lambda remote: (remote.failed, remote.created_at is None, remote.created_at))
+    if len(found) > 1 and not is_certain:
         _wait(batch, lease, f"{len(found)} batches at the provider could be this one; waiting until one of them ends and can be told", soon(30), 0)
         return
-    provisional = serial and _confirmed(batch, found[0], provider) is not True
-    adopt(batch, lease, found[0], f"Batch {batch.number}: found at the provider as {found[0].id}", provisional=provisional)
-    for twin in found[1:]:
-        note(batch.job, "batch:twin", f"Batch {batch.number}: the provider also made {twin.id}; cancelling it", batch, provider_batch_id=twin.id)
-        provider.cancel(twin.id)
+    text = f"Batch {batch.number}: found at the provider as {found[0].id}"
+    adopt(batch, lease, found[0], text, provisional=not is_certain, twins=found[1:])
+    twins.cancel_twins([batch], provider)
 
 
 def _confirmed(batch: Batch, remote: RemoteBatch, provider: Provider) -> bool | None:
@@ -158,10 +164,6 @@ def _confirmed(batch: Batch, remote: RemoteBatch, provider: Provider) -> bool | 
         return None
     first = provider.first_custom_id(remote)
     return None if first is None else first.startswith(f"{batch.token}-")
-
-
-def _refuted(batch: Batch, remote: RemoteBatch, provider: Provider) -> bool:
-    return _confirmed(batch, remote, provider) is False
 
 
 def _wait(batch: Batch, lease: Lease, words: str, at: datetime, n_errors: int) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
 from django.db import transaction
 from django.utils import timezone
 
-from jobs.engine import places, tally
-from jobs.engine.lease import Lease
+from jobs.engine import crash, places, tally
+from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import move
 from jobs.engine.pump import nudge
 from jobs.models import Batch
 from jobs.providers.base import LineError, RemoteBatch
 from jobs.rows.cut import row_of, rows_in
+from jobs.rows.files import fsync_folder
 from jobs.rows.outcomes import OutcomeWriter
 from jobs.words import BatchState, Cause, OutcomeKind
 
@@ -55,21 +58,42 @@ def _named(batch: Batch, errors: Sequence[LineError]) -> dict[int, tuple[Cause, 
 def _close(batch: Batch, lease: Lease, kind: OutcomeKind, cause: Cause, message: str, named: dict[int, tuple[Cause, str]]) -> None:
     rows = [int(row) for row in rows_in(places.request_file(batch))]
     innocent = f"Another line of the batch was refused: {message}" if named else message
-    with OutcomeWriter(places.outcomes_file(batch), round=batch.round.number, kind=kind.value, batch=batch.pk.hex) as writer:
+    with OutcomeWriter(draft_of(batch, lease), round=batch.round.number, kind=kind.value, batch=batch.pk.hex) as writer:
         for i in range(0, len(rows), 20_000):
             part = rows[i : i + 20_000]
             said = [named.get(row, (cause, innocent)) for row in part]
-            writer.add({"_row": part, "cause": [each.value for each, _ in said], "message": [words for _, words in said]})
-    close_with(batch, lease, BatchState.REJECTED, tally.tally_of(places.outcomes_file(batch)), problem=message[:1000])
+            # What was refused because of others or of its size alone was never tried, so it costs no attempt.
+            attempts = [0 if each is Cause.BATCH_REJECTED else 1 for each, _ in said]
+            writer.add({"_row": part, "cause": [each.value for each, _ in said], "message": [words for _, words in said], "attempts": attempts})
+    close_with(batch, lease, BatchState.REJECTED, problem=message[:1000])
 
 
-def close_with(batch: Batch, lease: Lease, to: BatchState, counted: tally.Tally, text: str = "", **fields: Any) -> None:
-    """Commit a closed batch and the job's counters in one transaction. The outcome file must be whole."""
+def draft_of(batch: Batch, lease: Lease) -> Path:
+    """Where the outcomes are written until the ledger takes them: each holder of the lease has a name of its own, so that one who
+    lost it can never overwrite what was settled. What dead holders left goes."""
+    target = places.outcomes_file(batch)
+    for left in target.parent.glob("outcomes-*"):
+        left.unlink(missing_ok=True)
+    return target.with_name(f"outcomes-{lease.token}.parquet")
+
+
+def close_with(batch: Batch, lease: Lease, to: BatchState, text: str = "", **fields: Any) -> None:
+    """Commit a closed batch and the job's counters in one transaction, with the outcome file of `draft_of`, which must be whole."""
+    draft = places.outcomes_file(batch).with_name(f"outcomes-{lease.token}.parquet")
+    counted = tally.tally_of(draft)
     if counted.n != batch.n_requests:
         raise ValueError(f"batch {batch.pk} has {batch.n_requests} rows and {counted.n} outcomes")
     told = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counted.kinds.items()))
     with transaction.atomic():
         fields |= {"settled_at": timezone.now(), "wait_reason": "", "next_look_at": None, **counted.batch_fields()}
-        move(batch, lease, to, text or f"Batch {batch.number}: {told}", **fields)
+        try:
+            move(batch, lease, to, text or f"Batch {batch.number}: {told}", **fields)
+        except LostLease:
+            draft.unlink(missing_ok=True)
+            raise
         tally.add(batch.job_id, counted)
+        crash.point("before outcomes")
+        os.replace(draft, places.outcomes_file(batch))  # while the row is locked: nobody else can be here
+        fsync_folder(draft.parent)
+        crash.point("after outcomes")
         transaction.on_commit(lambda: nudge("job", batch.job_id))

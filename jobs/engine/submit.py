@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import timedelta
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
+import structlog
 from django.db import transaction
 from django.utils import timezone
 
 from jobs.engine import budget, crash, journal
-from jobs.engine.headroom import headroom, is_next
+from jobs.engine.headroom import headroom, is_next, learn_bytes
 from jobs.engine.lease import Lease, claim, default_seconds
-from jobs.engine.log import move
+from jobs.engine.log import durable, move
 from jobs.engine.places import request_file
 from jobs.engine.reject import free_unsent, reject_whole
 from jobs.engine.remote import calling, limits_for
+from jobs.engine.twins import note_twin
 from jobs.engine.windows import back_off, soon, windows_of
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection, Job
@@ -25,6 +28,9 @@ from jobs.providers.registry import abilities_of
 from jobs.words import BatchState, Cause, PromptKind
 
 UPLOAD_TRIES = 8
+UPLOAD_AGAIN = 5  # failures after which the file is uploaded afresh
+NEEDS_ACCOUNT = "The provider does not accept"
+log = structlog.get_logger(__name__)
 
 
 def submit(batch: Batch, lease: Lease) -> None:
@@ -40,13 +46,13 @@ def submit(batch: Batch, lease: Lease) -> None:
         lease.write(wait_reason=reason[:500], next_look_at=soon(2.0 if is_next(batch) else 15.0))
         return
     mutex = _create_mutex(batch)
-    if mutex is False:
+    if mutex is False:  # held by another create, or one is being looked for
         lease.write(wait_reason="waiting its turn: this provider takes one new batch at a time", next_look_at=soon(1.0))
         return
     try:
         with lease.kept(), mutex.kept() if mutex else nullcontext(), calling(batch.connection) as provider:
             if _upload(batch, lease, provider):
-                _create(batch, lease, provider)
+                _create(batch, lease, provider, mutex or None)
     finally:
         if mutex:
             mutex.release()
@@ -91,7 +97,8 @@ def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
     name = f"batchui-{batch.pk.hex}.jsonl"
     try:
         crash.point("before upload")
-        known = provider.find_upload(name, batch.n_bytes) if batch.n_errors else None
+        known = provider.find_upload(name, batch.n_bytes) if batch.n_errors and batch.n_errors < UPLOAD_AGAIN else None
+        crash.during("in upload")
         upload_id = known or provider.upload(request_file(batch), name)
         crash.point("after upload")
     except ProviderError as error:
@@ -99,70 +106,112 @@ def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
         return False
     if upload_id:
         lease.write(upload_id=upload_id)
+        crash.point("after upload id")
         batch.upload_id = upload_id
     return True
 
 
-def _create(batch: Batch, lease: Lease, provider: Provider) -> None:
+def _create(batch: Batch, lease: Lease, provider: Provider, mutex: Lease | None) -> None:
     batch.submit_token = uuid.uuid4().hex
     marked = {"submit_token": batch.submit_token, "submitting_at": timezone.now(), "n_submits": batch.n_submits + 1, "wait_reason": ""}
-    with transaction.atomic():  # the cap is checked and the mark is made under one lock, so that batches cannot pass it together
+    crash.point("before mark")
+    with durable(), transaction.atomic():  # the cap is checked and the mark is made under one lock, so that batches cannot pass it together
         if reason := budget.why_hold(batch):
             hold(batch, lease, reason)
             return
-        move(batch, lease, BatchState.SUBMITTING, f"Batch {batch.number}: submitting {batch.n_requests:,} rows", n_absent=0, absent_at=None, **marked)
+        if mutex is not None:
+            mutex.write()
+        words = f"Batch {batch.number}: submitting {batch.n_requests:,} rows"
+        # A cancel may have come during the upload; then LostLease, and the next look frees the rows.
+        move(batch, lease, BatchState.SUBMITTING, words, where={"cancel_requested_at": None}, n_absent=0, absent_at=None, **marked)
     crash.point("after mark")
     if not lease.holds(default_seconds() / 4):  # a machine that slept: nothing was sent, the look-up will prove it
         return
     try:
+        crash.during("in create")
         created = provider.create(
             request_file(batch), file_id=batch.upload_id, token=batch.submit_token, kind=PromptKind(batch.round.prompt_version.kind)
         )
     except ProviderError as error:
         crash.point("after refusal")
         if not error.definite:
-            wait = windows_of(batch.connection).apart
-            move(
-                batch,
-                lease,
-                BatchState.UNKNOWN,
-                f"Batch {batch.number}: no clear answer to the create ({error.message}); looking for it at the provider",
-                problem=error.message[:1000],
-                wait_reason="the provider did not say whether it took the batch; looking for it there before anything else is sent",
-                next_look_at=soon(min(wait, 15.0)),
-            )
+            _unclear(batch, lease, error.message)
         else:
             _not_created(batch, lease, error, error.message)
         return
     crash.point("after answer")
-    journal.write(batch, created.batch.id, created.request_id)
+    if not is_ours(batch, created.batch):
+        _unclear(batch, lease, f"the answer to the create names another batch, {created.batch.id}")
+        return
+    try:
+        journal.write(batch, created.batch.id, created.request_id)
+    except OSError:  # the journal is for a ledger that fails; with both failing the look-up is left
+        log.exception("the submit journal cannot be written", batch=str(batch.pk))
     crash.point("after journal")
     adopt(batch, lease, created.batch)
 
 
-def adopt(batch: Batch, lease: Lease, remote: RemoteBatch, text: str = "", provisional: bool = False) -> None:
-    """The provider has it: commit its id and what is known of its times."""
+def _unclear(batch: Batch, lease: Lease, why: str) -> None:
+    """Whether the provider made it is not known: nothing more is sent until that is."""
     move(
         batch,
         lease,
-        BatchState.SUBMITTED,
-        text or f"Batch {batch.number}: taken by the provider as {remote.id}",
-        provider_batch_id=remote.id,
-        provider_status=remote.status,
-        provisional=provisional,
-        submitted_at=timezone.now(),
-        expires_at=remote.expires_at,
-        results_expire_at=remote.results_expire_at,
-        wait_reason="",
-        problem="",
-        n_errors=0,
-        next_look_at=soon(0.3),
+        BatchState.UNKNOWN,
+        f"Batch {batch.number}: no clear answer to the create ({why}); looking for it at the provider",
+        problem=why[:1000],
+        wait_reason="the provider did not say whether it took the batch; looking for it there before anything else is sent",
+        next_look_at=soon(min(windows_of(batch.connection).apart, 15.0)),
     )
+
+
+def is_ours(batch: Batch, remote: RemoteBatch) -> bool:
+    """Whether an answer can be about this batch: not what the ledger has as another one, nor of another file or token."""
+    if remote.id in batch.past_tokens:
+        return False
+    if remote.input_file_id and batch.upload_id and remote.input_file_id != batch.upload_id:
+        return False
+    if remote.token and remote.token not in (batch.submit_token, *batch.past_tokens):
+        return False
+    return not Batch.objects.filter(connection=batch.connection_id, provider_batch_id=remote.id).exclude(pk=batch.pk).exists()
+
+
+def adopt(
+    batch: Batch, lease: Lease, remote: RemoteBatch, text: str = "", provisional: bool = False, twins: Sequence[RemoteBatch] = ()
+) -> None:
+    """The provider has it: commit its id and what is known of its times, and others of the same rows in the same moment."""
+    with transaction.atomic():
+        move(
+            batch,
+            lease,
+            BatchState.SUBMITTED,
+            text or f"Batch {batch.number}: taken by the provider as {remote.id}",
+            provider_batch_id=remote.id,
+            provider_status=remote.status[:60],
+            provisional=provisional,
+            submitted_at=timezone.now(),
+            expires_at=remote.expires_at,
+            results_expire_at=remote.results_expire_at or timezone.now() + timedelta(days=abilities_of(batch.connection.kind).result_days),
+            wait_reason="",
+            problem="",
+            n_errors=0,
+            next_look_at=soon(0.3),
+        )
+        for twin in twins:
+            note_twin(batch, twin)
+        Job.objects.filter(pk=batch.job_id, needs__startswith=NEEDS_ACCOUNT).update(needs="")
     crash.point("after submitted")
 
 
 def _not_created(batch: Batch, lease: Lease, error: ProviderError, text: str) -> None:
     """Nothing was created: later again where that helps, else the rows get their outcome and are free."""
+    if error.cause in (Cause.AUTH, Cause.BILLING) and Batch.objects.filter(job=batch.job_id, submitted_at__isnull=False).exists():
+        _hold_for_account(batch, lease, error)
+        return
+    if error.status == 413 and batch.n_requests > 1:
+        most = learn_bytes(batch.connection, batch.n_bytes // 2)
+        words = f"{error.message} Its rows go again in files of at most {most:,} bytes."
+        reject_whole(batch, lease, Cause.BATCH_REJECTED, words)
+        return
     later = (
         error.cause in (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR, Cause.TIMEOUT)
         or error.code == "file_not_visible"
@@ -171,10 +220,29 @@ def _not_created(batch: Batch, lease: Lease, error: ProviderError, text: str) ->
     tries = batch.n_errors + 1
     if later and (error.cause is not Cause.INVALID_REQUEST or tries <= UPLOAD_TRIES):
         fields = {"n_errors": tries, "problem": error.message[:1000], "wait_reason": f"trying again soon: {text}"[:500]}
-        at = soon(1.0) if error.code == "file_not_visible" else back_off(tries, error.retry_after)
-        if batch.state == BatchState.READY:
-            lease.write(next_look_at=at, **fields)
-        else:
-            move(batch, lease, BatchState.READY, f"Batch {batch.number}: not taken, {text}", next_look_at=at, submitting_at=None, **fields)
+        at = back_off(tries, error.retry_after)
+        if error.code == "file_not_visible":
+            at = soon(1.0)
+            if tries == UPLOAD_AGAIN:  # gone for good: an upload expires, or somebody deleted it
+                fields["upload_id"] = ""
+        _keep_ready(batch, lease, at, text, fields)
         return
     reject_whole(batch, lease, error.cause, text)
+
+
+def _keep_ready(batch: Batch, lease: Lease, at: datetime, text: str, fields: dict[str, Any]) -> None:
+    """READY, whether the mark was made or not. `submitting_at` stays: it was a create, and creates are counted by the minute."""
+    if batch.state == BatchState.READY:
+        lease.write(next_look_at=at, **fields)
+    else:
+        move(batch, lease, BatchState.READY, f"Batch {batch.number}: not taken, {text}", next_look_at=at, **fields)
+
+
+def _hold_for_account(batch: Batch, lease: Lease, error: ProviderError) -> None:
+    """The key or the account stopped working in the middle of a job: nothing is wrong with the rows, so they wait for it."""
+    tries, what = batch.n_errors + 1, "key" if error.cause is Cause.AUTH else "account"
+    words = f"the provider does not accept the {what} now; what is not sent waits and goes on by itself once it does ({error.message})"
+    at = back_off(min(tries, 4), cap=5.0 if batch.connection.is_sandbox else 60.0)
+    _keep_ready(batch, lease, at, words, {"n_errors": tries, "problem": error.message[:1000], "wait_reason": words[:500]})
+    Job.objects.filter(pk=batch.job_id).update(needs=f"{NEEDS_ACCOUNT} the {what} of this connection now. An admin can put that right. ({error.message})"[:500])
+    Connection.objects.filter(pk=batch.connection_id).update(problem=error.message[:500])

@@ -11,6 +11,8 @@ from django.utils import timezone
 
 from jobs.models import Batch, Connection
 
+LONGEST = 900.0  # nothing is ever put off for longer, so a moment further away comes of a clock that was stepped back
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -33,9 +35,9 @@ def soon(seconds: float) -> datetime:
 
 
 def back_off(n_errors: int, retry_after: float | None = None, cap: float = 900.0) -> datetime:
-    """When to try again after `n_errors` failures in a row: doubling from 2 s, with jitter, as the provider asked if it did."""
+    """When to try again after `n_errors` failures in a row: doubling from 2 s up to `cap`, with jitter; later if the provider asked for it."""
     wait = min(2.0 * 2 ** min(n_errors, 12), cap) * (0.5 + random.random() / 2)
-    return soon(min(max(wait, retry_after or 0.0), cap))
+    return soon(max(wait, min(retry_after or 0.0, LONGEST)))
 
 
 def poll_interval(batch: Batch, is_sandbox: bool) -> float:

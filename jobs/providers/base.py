@@ -154,6 +154,7 @@ class Provider(Protocol):
 
     limits: Limits
     abilities: Abilities
+    ahead: float  # seconds that our clock is ahead of the provider's, by its last answer
 
     def __init__(self, endpoint: Endpoint) -> None: ...
 

@@ -6,8 +6,10 @@ import logging
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ class Session:
     """The ground of an adapter: an SDK client made at first use, without any influence of the environment."""
 
     own_url = ""  # where the provider lives when the endpoint does not say
+    ahead = 0.0  # seconds that our clock is ahead of the provider's, by the Date of its last answer
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -99,6 +102,8 @@ class Session:
             return self.checked(response)
 
     def checked(self, response: httpx2.Response) -> httpx2.Response:
+        with suppress(TypeError, ValueError, IndexError):
+            self.ahead = time.time() - parsedate_to_datetime(response.headers.get("date", "")).timestamp()
         if not 200 <= response.status_code < 300:  # the SDKs raise for 4xx and 5xx; what is left are redirects
             raise errors.from_response(response.status_code, response.headers, response.content, self.endpoint.api_key)
         return response

@@ -1,0 +1,80 @@
+"""The sweep: once an hour, look after what no step looks after any more: twins, batches that turn up late, files to delete at the provider."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from jobs.engine import twins
+from jobs.engine.collect import delete_remote
+from jobs.engine.log import note
+from jobs.engine.remote import calling
+from jobs.errors import BatchuiError
+from jobs.models import Batch, Connection, Event
+from jobs.providers.base import Provider, RemoteBatch
+from jobs.words import BatchState, Lane
+
+FOR = timedelta(days=30)  # as long as results can turn up
+MAX_PAGES = 50
+LATE = "batch:late"
+
+
+def sweep() -> None:
+    """One sweep over all connections. A provider that cannot be asked is asked the next time."""
+    since = timezone.now() - FOR
+    recent = Batch.objects.filter(round__lane=Lane.BATCH).filter(Q(settled_at__gte=since) | Q(settled_at__isnull=True))
+    for connection in Connection.objects.filter(batches__in=recent).distinct():
+        mine = recent.filter(connection=connection)
+        try:
+            with calling(connection) as provider:
+                doubled = list(mine.filter(events__kind=twins.SEEN).distinct())
+                twins.cancel_twins(doubled, provider)
+                twins.follow_twins(doubled, provider)
+                late_ones(list(mine.exclude(past_tokens=[]).select_related("job")), provider)
+        except BatchuiError:
+            continue
+        if connection.delete_remote_files:
+            told = Event.objects.filter(kind__in=["batch:deleted", "batch:not-deleted"]).values("batch")
+            for batch in mine.filter(state=BatchState.SETTLED).exclude(pk__in=told).select_related("job", "connection"):
+                delete_remote(batch)
+
+
+def late_ones(batches: list[Batch], provider: Provider) -> list[str]:
+    """Creates that proved absent and are there after all: said on the timeline, cancelled where they still run. Their ids."""
+    by_token = {token: batch for batch in batches for token in batch.past_tokens}
+    if not by_token:
+        return []
+    known = _known(batches)
+    first = min(batch.created_at for batch in batches) - timedelta(minutes=10)
+    cursor, found = None, []
+    for _ in range(MAX_PAGES):
+        page = provider.list(cursor)
+        for remote in page.batches:
+            if remote.token in by_token and remote.id not in known:
+                known.add(remote.id)
+                found.append(remote.id)
+                _say_late(by_token[remote.token], remote, provider)
+        oldest = page.batches[-1].created_at if page.batches else None
+        if page.next is None or page.next == cursor or (oldest is not None and oldest < first):
+            break
+        cursor = page.next
+    return found
+
+
+def _known(batches: list[Batch]) -> set[str]:
+    connection = batches[0].connection_id
+    ids = set(Batch.objects.filter(connection=connection).exclude(provider_batch_id="").values_list("provider_batch_id", flat=True))
+    ids |= {token for batch in batches for token in batch.past_tokens}
+    events = Event.objects.filter(batch__in=batches, kind__in=[twins.SEEN, LATE])
+    return ids | {event.data["provider_batch_id"] for event in events}
+
+
+def _say_late(batch: Batch, remote: RemoteBatch, provider: Provider) -> None:
+    """The provider made it after all: a twin of what was sent instead."""
+    n = f"{remote.n_succeeded:,} answers" if remote.n_succeeded else "no answers yet"
+    text = f"Batch {batch.number}: a create that had proved absent turned up late as {remote.id} ({remote.status}, {n})"
+    note(batch.job, LATE, text, batch, provider_batch_id=remote.id)
+    twins.note_twin(batch, remote)
+    twins.cancel_twins([batch], provider)

@@ -1,0 +1,38 @@
+"""What goes wrong on our own side, as a sentence for the page: the disk, the database, the storage."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from django.db import DatabaseError
+
+from jobs.errors import BatchuiError
+from jobs.rows.child import ChildDied
+
+NEEDS = "Something went wrong here and is tried again"  # how Job.needs begins while a step of the job fails
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_ERRNO = re.compile(r"\[?[Ee]rrno (\d+)")
+
+
+def words_of(error: BaseException) -> str:
+    """Why a step failed. What passes by itself says so."""
+    if isinstance(error, OSError) or (isinstance(error, ChildDied) and error.reason == "disk"):
+        return _storage(error)
+    if isinstance(error, DatabaseError):
+        return "the database is busy or cannot be reached; it goes on by itself once it answers"
+    if isinstance(error, BatchuiError):
+        return str(error)
+    return f"something went wrong here and is tried again: {type(error).__name__}: {error}"
+
+
+def _storage(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    if number is None and (found := _ERRNO.search(str(error))):  # Arrow has it in the text alone
+        number = int(found.group(1))
+    if number in _FULL or isinstance(error, ChildDied) or "disk is full" in str(error):
+        return "the disk is full; it goes on by itself once there is room"
+    if number in _READ_ONLY:
+        return "the storage cannot be written to at the moment; it goes on by itself once it can"
+    return f"the storage failed and is tried again: {error}"
