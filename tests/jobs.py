@@ -88,7 +88,9 @@ def make_job(
 ) -> Job:
     """A job on the sandbox; with `settle` driven to its end. Faults come by the model's name: `gpt-6-luna+errors=5%,missing=2`."""
     version = version or make_dataset(workspace, user, n_rows)
-    prompt = prompt or Prompt.objects.filter(workspace=workspace).first() and PromptVersion.objects.filter(prompt__workspace=workspace).first()
+    prompt = (
+        prompt or Prompt.objects.filter(workspace=workspace).first() and PromptVersion.objects.filter(prompt__workspace=workspace).first()
+    )
     prompt = prompt or make_prompt(workspace, user)
     connection = connection or Connection.objects.filter(workspace=workspace).first() or make_connection(workspace, user, sandbox)
     plan = Plan(workspace, version, prompt, connection, model, name=name, max_attempts=max_attempts, token=new_token())
@@ -106,5 +108,3 @@ def settled(job: Job, seconds: float = 30) -> Job:
         Job.objects.filter(pk=job.pk).update(next_look_at=now)
 
     return drive(job, poll_seconds=0.02, seconds=seconds, tick=wake)
-
-

@@ -203,6 +203,17 @@ class Query:
                   FROM ({self._standing}) GROUP BY ALL ORDER BY 3 DESC, 1, 2"""  # noqa: S608
         return [CauseCount(*line) for line in self._db.execute(sql, self._params).fetchall()]
 
+    def messages(self, top: int = 5) -> dict[tuple[str, str | None], list[tuple[str, int]]]:
+        """The provider's words by (kind, cause): the most frequent ones with their counts, whatever they are."""
+        found: dict[tuple[str, str | None], list[tuple[str, int]]] = {}
+        if not self._standing:
+            return found
+        sql = f"""SELECT kind, cause, message, count(*) AS n FROM ({self._standing}) WHERE kind != 'succeeded' AND message != ''
+                  GROUP BY kind, cause, message QUALIFY row_number() OVER (PARTITION BY kind, cause ORDER BY n DESC, message) <= ? ORDER BY n DESC, message"""  # noqa: S608
+        for kind, cause, message, n in self._db.execute(sql, [*self._params, top]).fetchall():
+            found.setdefault((kind, cause), []).append((message, n))
+        return found
+
     def distribution(self, field: str | None = None, type: str = "text") -> Distribution:
         """How the answers of succeeded rows spread: a schema field with its type (of `schema.fields`), or None for the whole answer.
 

@@ -1,0 +1,511 @@
+"""What the page of a job shows: one sentence, the bar, batches, rounds, events, money; and its frame, which the pages below it share."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from jobs import formats
+from jobs.costs.estimate import Estimate
+from jobs.costs.prices import PriceSheet
+from jobs.models import Batch, Event, Job, Round
+from jobs.words import PENDING, PENDING_LOOK, TOKEN_KIND_LABELS, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState
+
+BATCHES_SHOWN = 10
+EVENTS_SHOWN = 12
+QUICK, SLOW = 3, 15  # seconds between two looks at a page: while things move, and while they wait
+STILL = timedelta(seconds=60)
+CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
+WAITING_STATES = (BatchState.READY, BatchState.SUBMITTING, BatchState.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of the bar; `href` leads to its rows."""
+
+    tone: str
+    label: str
+    n: int
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    label: str
+    url: str
+    current: bool
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Dollars of a job so far. `paid` is None where no price is known (`why` says so); estimates are of the job's lane."""
+
+    paid: Decimal | None
+    realtime: Decimal | None
+    saved: Decimal | None
+    saved_share: str
+    estimate: str
+    estimate_note: str
+    wasted: Decimal
+    n_unpriced: int
+    why: str
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLine:
+    """A batch as a line of the table; `reason` is why it does not move, or what went wrong."""
+
+    batch: Batch
+    look: Look
+    at_provider: str
+    n_seen: int | None  # rows that the provider says it is done with
+    reason: str
+    round_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundLine:
+    number: int
+    reason: str
+    n_rows: int
+    n_done: int
+    look: Look
+    paid: Decimal
+    changes: tuple[tuple[str, str], ...]
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    tone: str
+    icon: str
+    text: str
+    more: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What all pages of a job share."""
+
+    job: Job
+    look: Look
+    terminal: bool
+    sentence: str
+    title: str
+    percent: str
+    tabs: tuple[Tab, ...]
+    needs: str
+    connection_problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    frame: Frame
+    segments: tuple[Segment, ...]
+    money: Money
+    batches: tuple[BatchLine, ...]
+    n_batches: int
+    unknown: tuple[BatchLine, ...]
+    rounds: tuple[RoundLine, ...]
+    events: tuple[TimelineEvent, ...]
+    n_events: int
+    settings: tuple[tuple[str, str, str], ...]  # label, value, address
+    prices: tuple[tuple[str, str, str], ...]  # kind of token, this lane, real time; dollars per million
+    price_note: str
+    time_label: str
+    time_value: str
+    time_note: str
+    pace: int  # seconds to the next look; 0: it is over
+    stamp: str  # changes with anything that the page shows
+
+
+def link(name: str, *args: Any) -> str:
+    """The address of a page, or "" where this installation has no such page."""
+    try:
+        return reverse(name, args=args)
+    except NoReverseMatch:
+        return ""
+
+
+def rows_url(job: Job, **params: Any) -> str:
+    return f"{reverse('job-rows', args=[job.pk])}?{urlencode(params, doseq=True)}" if params else reverse("job-rows", args=[job.pk])
+
+
+def stamp_of(job: Job) -> str:
+    """A short text that changes whenever the live part of a page would; two queries at most."""
+    open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("number")
+    seen = list(open_batches.values_list("state", "provider_status", "provider_counts", "wait_reason", "problem")[:50])
+    problem = job.connection.problem if job.connection else ""
+    return f"{job.version}.{pace_of(job)}.{zlib.crc32(repr((seen, job.state, job.needs, problem)).encode()):x}"
+
+
+def pace_of(job: Job) -> int:
+    """3 s while things move, then 15 s, 0 when all is over."""
+    if JobState(job.state).terminal:
+        return 0
+    last = Event.objects.filter(job=job).aggregate(at=Max("created_at"))["at"]
+    return QUICK if last is None or timezone.now() - last < STILL else SLOW
+
+
+def segments_of(job: Job) -> tuple[Segment, ...]:
+    """The bar: succeeded, invalid, failed, missing, expired or cancelled, pending. Kinds without rows are left out, but the first."""
+    counts = job.counts
+    given = [
+        ("good", "Succeeded", (OutcomeKind.SUCCEEDED,)),
+        ("warn", "Invalid", (OutcomeKind.INVALID,)),
+        ("bad", "Failed", (OutcomeKind.FAILED,)),
+        ("bad", "Missing", (OutcomeKind.MISSING,)),
+        ("off", "Expired or cancelled", (OutcomeKind.EXPIRED, OutcomeKind.CANCELLED)),
+        ("track", PENDING_LOOK.label, (PENDING,)),
+    ]
+    found = []
+    for tone, label, kinds in given:
+        n = sum(counts[str(kind)] for kind in kinds)
+        if n or label == "Succeeded":
+            found.append(Segment(tone, label, n, rows_url(job, kind=[str(kind) for kind in kinds]) if n else ""))
+    return tuple(found)
+
+
+def money_of(job: Job) -> Money:
+    """Paid, real time and estimate; unknown prices are said, never shown as zero."""
+    sheet = PriceSheet.from_json(job.sheet) if job.sheet else None
+    known = sheet is not None and bool(sheet.tiers(job.lane))
+    why = "" if known else (sheet.why_unknown(job.lane) if sheet else "No price is known.")
+    estimate, note = "–", "no estimate was made"
+    if job.estimate.get("lanes"):
+        lane = Estimate.from_json(job.estimate).lanes.get(job.lane)
+        if lane is not None:
+            estimate, note = formats.usd_range(lane.low, lane.high), lane.reason or "when it was launched"
+    paid = job.paid_usd if known else None
+    realtime = job.realtime_usd if known else None
+    saved = realtime - paid if paid is not None and realtime is not None else None
+    share = f"{int(saved * 100 / realtime)} % less than real time" if saved is not None and realtime else "against real time"
+    places = formats.usd_places([realtime]) if realtime else 2
+    return Money(paid, realtime, saved, share, estimate, note, job.wasted_usd, job.n_unpriced, why, places)
+
+
+def frame_of(job: Job, current: str, facts: Facts | None = None) -> Frame:
+    """Head and tabs. Costs one query unless the job page has its facts already."""
+    facts = facts or facts_of(job)
+    state = JobState(job.state)
+    tabs = [
+        Tab("Overview", reverse("job-detail", args=[job.pk]), current == "overview"),
+        Tab("Failures", reverse("job-failures", args=[job.pk]), current == "failures", job.n_unsuccessful),
+        Tab("Results", reverse("job-rows", args=[job.pk]), current == "rows", job.n_rows),
+    ]
+    if receipt := link("job-receipt", job.pk):
+        tabs.append(Tab("Receipt", receipt, current == "receipt"))
+    return Frame(
+        job=job,
+        look=state.look,
+        terminal=state.terminal,
+        sentence=sentence(job, facts),
+        title=title(job),
+        percent=formats.percent(job.n_done if state.terminal else min(job.n_done, job.n_rows - 1), job.n_rows),
+        tabs=tuple(tabs),
+        needs=job.needs,
+        connection_problem=job.connection.problem if job.connection and not state.terminal else "",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Batches of a job in numbers: how many in each state, what the provider is done with, when the first one may expire."""
+
+    states: Mapping[str, int]
+    n_batches: int
+    waiting: str
+    expires_at: datetime | None
+    n_seen: int  # rows that the provider says are done, in batches that are not settled
+
+
+def facts_of(job: Job) -> Facts:
+    """One query over the open batches, and one for the number of the closed ones."""
+    states = dict(Batch.objects.filter(job=job).values_list("state").annotate(n=Count("id")).order_by())
+    open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("number")
+    some_open = any(state not in CLOSED for state in states)
+    open_ones = list(open_batches.values("state", "wait_reason", "expires_at", "provider_counts")[:500]) if some_open else []
+    waiting = next((each["wait_reason"] for each in open_ones if each["wait_reason"]), "")
+    moving = [each for each in open_ones if each["state"] not in WAITING_STATES]
+    expires = min((each["expires_at"] for each in open_ones if each["expires_at"]), default=None)
+    seen = sum(seen_of(each["provider_counts"]) or 0 for each in open_ones)
+    return Facts(states, sum(states.values()), "" if moving else waiting, expires, seen)
+
+
+def seen_of(counts: Mapping[str, Any]) -> int | None:
+    """Rows that the provider says it is done with."""
+    if "succeeded" not in counts and "failed" not in counts:
+        return None
+    return int(counts.get("succeeded") or 0) + int(counts.get("failed") or 0)
+
+
+def title(job: Job) -> str:
+    """What a tab of the browser tells: failure first, else how far it is."""
+    state = JobState(job.state)
+    n = job.n_unsuccessful
+    if job.needs:
+        return f"Needs you · {job.name}"
+    if state.terminal and n:
+        return f"{n:,} row{'' if n == 1 else 's'} did not succeed · {job.name}"
+    if state.terminal:
+        return f"{state.look.label} · {job.name}"
+    return f"{formats.percent(min(job.n_done, job.n_rows - 1), job.n_rows)} · {job.name}"
+
+
+def sentence(job: Job, facts: Facts) -> str:
+    """How it is going, in one sentence."""
+    state = JobState(job.state)
+    if state.terminal:
+        return _ended(job, state)
+    if job.needs:
+        return f"Needs you: {job.needs}"
+    if state is JobState.QUEUED:
+        return "Waiting for a worker to pick it up."
+    n_open = sum(n for name, n in facts.states.items() if name not in CLOSED)
+    if state is JobState.CANCELLING:
+        return (
+            f"Cancelling: {_n(n_open, 'batch', 'batches')} still to come back from the provider. What it has finished is kept and paid for."
+        )
+    if facts.states.get(BatchState.UNKNOWN):
+        return "The provider gave no clear answer to a batch. It is looked for there; nothing is sent twice."
+    if facts.waiting:
+        return f"Waiting: {facts.waiting}."
+    if state is JobState.PREPARING or not facts.n_batches:
+        return "Preparing: the prompt is filled in for each row and cut into batches."
+    back = facts.n_batches - n_open
+    retrying = job.counts[PENDING] if job.n_settled_rounds else 0
+    what = (
+        f"{_n(retrying, 'row is', 'rows are')} being retried"
+        if retrying
+        else f"{back:,} of {_n(facts.n_batches, 'batch is', 'batches are')} back"
+    )
+    return f"Running: {what}."
+
+
+def _ended(job: Job, state: JobState) -> str:
+    took = formats.duration((job.finished_at - job.launched_at).total_seconds()) if job.finished_at and job.launched_at else "–"
+    rows = _n(job.n_rows, "row", "rows")
+    if state is JobState.COMPLETED:
+        return f"All {rows} succeeded, in {took}." if job.n_rows > 1 else f"The row succeeded, in {took}."
+    if state is JobState.FAILED:
+        return f"None of the {rows} succeeded. Nothing is running any more."
+    if state is JobState.CANCELLED:
+        return f"Cancelled after {took}. {job.n_succeeded:,} of {rows} had succeeded and are kept."
+    return f"{job.n_succeeded:,} of {rows} succeeded, in {took}; {job.n_unsuccessful:,} did not."
+
+
+def _n(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
+
+
+def batch_lines(job: Job, batches: QuerySet[Batch] | Sequence[Batch]) -> list[BatchLine]:
+    """Batches as lines; what the provider said of each in words."""
+    found = []
+    for batch in batches:
+        state = BatchState(batch.state)
+        reason = "" if state.terminal and not batch.outcomes.get("failed") else batch.problem
+        found.append(
+            BatchLine(
+                batch=batch,
+                look=state.look,
+                at_provider=batch.provider_status.replace("_", " "),
+                n_seen=seen_of(batch.provider_counts),
+                reason=batch.wait_reason if not state.terminal and batch.wait_reason else reason,
+                round_number=batch.round.number,
+            )
+        )
+    return found
+
+
+def batches_page(job: Job, number: int = 1, per_page: int = 50) -> tuple[list[BatchLine], int]:
+    """A page of all batches, the newest round first, and how many there are."""
+    batches = Batch.objects.filter(job=job).select_related("round").order_by("-round__number", "number")
+    at = (number - 1) * per_page
+    return batch_lines(job, batches[at : at + per_page]), batches.count()
+
+
+def events_page(job: Job, number: int = 1, per_page: int = 50) -> tuple[list[TimelineEvent], int]:
+    """A page of the timeline, newest first, and how many events there are."""
+    events = Event.objects.filter(job=job).order_by("-created_at", "-id")
+    at = (number - 1) * per_page
+    return [timeline_event(event) for event in events[at : at + per_page]], events.count()
+
+
+EVENT_LOOKS = {
+    "launched": ("active", "launch"),
+    "round": ("active", "retry"),
+    "round:settled": ("good", "check"),
+    "cancel": ("off", "dash"),
+    "planned": ("neutral", "layers"),
+    "finished": ("good", "check"),
+    "batch:settled": ("good", "check"),
+    "batch:rejected": ("bad", "cross"),
+    "batch:unknown": ("warn", "alert"),
+    "batch:submitted": ("active", "half"),
+    "batch:strays": ("warn", "alert"),
+    "batch:twin": ("warn", "alert"),
+}
+
+
+def timeline_event(event: Event) -> TimelineEvent:
+    """An event with the look of its kind."""
+    tone, icon = EVENT_LOOKS.get(event.kind, ("neutral", "circle"))
+    if event.kind == "finished" and not event.text.startswith("Completed: all"):
+        tone, icon = (
+            ("off", "dash")
+            if event.text.startswith("Cancelled")
+            else ("warn", "alert")
+            if event.text.startswith("Completed")
+            else ("bad", "cross")
+        )
+    return TimelineEvent(tone, icon, event.text, "", event.created_at)
+
+
+def round_lines(job: Job) -> list[RoundLine]:
+    """The passes over rows, oldest first, with what each cost and what it does differently. One query."""
+    rounds = job.rounds.select_related("created_by").annotate(
+        paid=Sum("batches__paid_usd"), done=Sum("batches__n_requests", filter=Q(batches__state__in=CLOSED))
+    )
+    found = []
+    for each in rounds.order_by("number"):
+        state = RoundState(each.state)
+        look = Look("Settled", "good", "check") if state is RoundState.SETTLED else Look("Running", "active", "half")
+        by = each.created_by.get_username() if each.created_by else ""
+        changes = tuple((name.replace("_", " "), value) for name, value in each.changes.items())
+        done = each.n_rows if state is RoundState.SETTLED else each.done or 0
+        found.append(
+            RoundLine(
+                each.number, RoundReason(each.reason).label, each.n_rows, done, look, each.paid or Decimal(0), changes, each.created_at, by
+            )
+        )
+    return found
+
+
+def settings_of(job: Job) -> tuple[tuple[str, str, str], ...]:
+    """What was frozen at launch: label, value, address."""
+    assert job.connection is not None
+    assert job.dataset_version is not None
+    assert job.prompt_version is not None
+    version, prompt = job.dataset_version, job.prompt_version
+    most = job.spec.get("max_output_tokens")
+    lines = [
+        ("Dataset", f"{version}, {version.n_rows:,} rows", link("dataset-detail", version.dataset_id)),
+        ("Prompt", str(prompt), link("prompt-detail", prompt.prompt_id)),
+        ("Model", job.model, ""),
+        ("Connection", job.connection.name, link("connection-list")),
+        ("Lane", Lane(job.lane).label, ""),
+        ("Max output tokens", f"{most:,}" if most else "no limit set", ""),
+        *((name.replace("_", " ").capitalize(), str(value), "") for name, value in (job.spec.get("params") or {}).items()),
+        ("Attempts per row", f"at most {job.max_attempts}", ""),
+    ]
+    if job.cap_usd is not None:
+        lines.append(("Spending limit", formats.usd(job.cap_usd), ""))
+    if job.launched_at:
+        by = f" by {job.created_by.get_username()}" if job.created_by else ""
+        lines.append(("Launched", f"{timezone.localtime(job.launched_at):%-d %b %Y, %H:%M}{by}", ""))
+    return tuple(lines)
+
+
+def prices_of(job: Job) -> tuple[tuple[tuple[str, str, str], ...], str]:
+    """The frozen prices per million tokens on this lane and in real time, and where they come from."""
+    sheet = PriceSheet.from_json(job.sheet) if job.sheet else None
+    tiers = sheet.tiers(job.lane) if sheet else ()
+    if sheet is None or not tiers:
+        return (), sheet.why_unknown(job.lane) if sheet else "No price is known."
+    direct = sheet.tiers(Lane.DIRECT)
+    lines = []
+    for kind, label in TOKEN_KIND_LABELS.items():
+        if kind in ("cache_write", "cache_write_1h"):
+            continue
+        lines.append((label, f"${tiers[0].price(kind):f}", f"${direct[0].price(kind):f}" if direct else "–"))
+    note = f"{sheet.source}, {sheet.as_of}"
+    return tuple(lines), f"{note}; other prices above {tiers[1].above:,} input tokens a row" if len(tiers) > 1 else note
+
+
+def time_of(job: Job, facts: Facts) -> tuple[str, str, str]:
+    """Label, value and note of the tile of time: how long it took; what is left, if there is a signal; else when the provider gives up."""
+    now = timezone.now()
+    if job.launched_at and job.finished_at and JobState(job.state).terminal:
+        return (
+            "Took",
+            formats.duration((job.finished_at - job.launched_at).total_seconds()),
+            f"until {timezone.localtime(job.finished_at):%-d %b, %H:%M}",
+        )
+    begun = Round.objects.filter(job=job).aggregate(at=Max("created_at"))["at"] if job.n_settled_rounds else job.launched_at
+    done, left = job.n_done + facts.n_seen, job.n_rows - job.n_done - facts.n_seen
+    elapsed = (now - begun).total_seconds() if begun else 0
+    if not job.n_settled_rounds and elapsed > 20 and done >= max(1, job.n_rows // 20) and left > 0:
+        each = elapsed / done * left
+        return (
+            "Time left",
+            f"about {formats.duration_range(each * 0.7, each * 1.6)}",
+            f"{done:,} of {job.n_rows:,} rows are done at the provider",
+        )
+    if facts.expires_at:
+        return (
+            "Ends by",
+            f"{timezone.localtime(facts.expires_at):%a %H:%M}",
+            "then the provider gives up on what is left; most batches end long before",
+        )
+    return "Time left", "–", "known once the provider has begun"
+
+
+def job_page(job: Job) -> JobPage:
+    """All that the page of a job shows, in eight queries whatever the number of rows."""
+    facts = facts_of(job)
+    batches, n_batches = batches_page(job, per_page=BATCHES_SHOWN)
+    unknown = []
+    if facts.states.get(BatchState.UNKNOWN):
+        unknown = batch_lines(job, Batch.objects.filter(job=job, state=BatchState.UNKNOWN).select_related("round")[:20])
+    events, n_events = events_page(job, per_page=EVENTS_SHOWN)
+    prices, note = prices_of(job)
+    label, value, more = time_of(job, facts)
+    return JobPage(
+        frame=frame_of(job, "overview", facts),
+        segments=segments_of(job),
+        money=money_of(job),
+        batches=tuple(batches),
+        n_batches=n_batches,
+        unknown=tuple(unknown),
+        rounds=tuple(round_lines(job)),
+        events=tuple(events),
+        n_events=n_events,
+        settings=settings_of(job),
+        prices=prices,
+        price_note=note,
+        time_label=label,
+        time_value=value,
+        time_note=more,
+        pace=pace_of(job),
+        stamp=stamp_of(job),
+    )
+
+
+def cost_per_row(job: Job) -> Decimal | None:
+    """What a row of this job costs, as observed: the mean of its rows that succeeded, else of all answers; None where unknown."""
+    answered = job.n_succeeded + job.n_invalid
+    if not answered or job.n_unpriced or (job.sheet and not job.sheet.get("known")):
+        return None
+    if job.n_succeeded:
+        return max(Decimal(0), job.paid_usd - job.wasted_usd) / job.n_succeeded
+    return job.paid_usd / answered
+
+
+def about(n_rows: int, per_row: Decimal | None) -> str:
+    """ ", about $0.40" behind a number of rows, or "" where no price is known."""
+    if per_row is None:
+        return ""
+    return f", about {formats.usd(per_row * n_rows)}"
