@@ -1,5 +1,7 @@
 """Addresses of jobs."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from jobs.views import job_list
+
+urlpatterns: list[URLPattern | URLResolver] = [path("jobs/", job_list.job_list, name="job-list")]

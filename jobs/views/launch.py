@@ -1,0 +1,323 @@
+"""Launch: Data → Prompt → Model & price → (try rows) → Review. A URL per step; the draft is on the server, so Back loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import wraps
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from jobs.access import current_workspace, get_connection, get_dataset_version, get_job, get_prompt_version, member
+from jobs.engine import drafts, offers, preview
+from jobs.engine.launch import launch
+from jobs.errors import BadInput
+from jobs.forms.launch import DataForm, ModelForm, PromptForm, TermsForm
+from jobs.models import DatasetVersion, Job, PromptVersion, Workspace
+from jobs.queries import launch as queries
+from jobs.queries import offers as tables
+from jobs.words import JobState, Role
+
+StepView = Callable[[HttpRequest, Job], HttpResponse]
+
+
+def wants_part(request: HttpRequest) -> bool:
+    """Whether htmx asks for a part of the page, and not for the page to go back to."""
+    return bool(request.htmx and not request.htmx.history_restore_request)  # type: ignore[attr-defined]
+
+
+def step(view: StepView) -> Callable[..., HttpResponse]:
+    """A view of a draft. One that is launched by now leads to its job: a refresh or a second click never launches again."""
+
+    @wraps(view)
+    @member()
+    def wrapped(request: HttpRequest, pk: UUID) -> HttpResponse:
+        draft = get_job(request, pk, Role.ANALYST)
+        if draft.state != JobState.DRAFT:
+            return to_job(draft)
+        try:
+            return view(request, draft)
+        except BadInput as error:
+            if str(error) != drafts.LAUNCHED:
+                raise
+            return to_job(draft)
+
+    return wrapped
+
+
+def to_job(job: Job) -> HttpResponse:
+    return redirect(reverse("job-detail", args=[job.pk]))
+
+
+def page(request: HttpRequest, draft: Job | None, name: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """A step's page with the frame that all of them share."""
+    steps = queries.steps_of(draft, name)
+    shared = {"draft": draft, "steps": steps, "nav": "jobs", "crumbs": [("Jobs", reverse("job-list"))]}
+    return render(request, f"jobs/launch_{name}.html", {**shared, **context}, status=status)
+
+
+@require_http_methods(["GET", "POST"])
+@member(Role.ANALYST)
+def new(request: HttpRequest) -> HttpResponse:
+    """The first step without a draft yet: choosing makes the draft. `?dataset=` and `?prompt=` choose beforehand."""
+    workspace = current_workspace(request)
+    prompt = _version(request.POST.get("prompt") or request.GET.get("prompt", ""), lambda pk: get_prompt_version(request, pk), workspace)
+    if request.method == "POST":
+        form = DataForm(request.POST)
+        if form.is_valid():
+            version = _dataset_version(request, form, workspace)
+            draft = drafts.start(workspace, request.user, version, prompt)  # type: ignore[arg-type]
+            return redirect("launch-model" if prompt else "launch-prompt", pk=draft.pk)
+        return _data_page(request, None, workspace, None, form, prompt)
+    chosen = _version(request.GET.get("dataset", ""), lambda pk: get_dataset_version(request, pk), workspace)
+    return _data_page(request, None, workspace, chosen, None, prompt)
+
+
+@require_POST
+@member()
+def like(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """A new draft with what a job has chosen, on its review page."""
+    job = get_job(request, pk, Role.ANALYST)
+    if job.dataset_version is None or job.prompt_version is None:
+        return redirect("launch", pk=job.pk)
+    draft = drafts.start_like(job, request.user)  # type: ignore[arg-type]
+    return redirect("launch-review" if draft.connection_id else "launch-model", pk=draft.pk)
+
+
+@require_GET
+@step
+def resume(request: HttpRequest, draft: Job) -> HttpResponse:
+    """The furthest step that the draft has reached."""
+    if draft.dataset_version is None:
+        return redirect("launch-data", pk=draft.pk)
+    if draft.prompt_version is None:
+        return redirect("launch-prompt", pk=draft.pk)
+    return redirect("launch-review" if draft.connection_id and draft.model else "launch-model", pk=draft.pk)
+
+
+@require_http_methods(["GET", "POST"])
+@step
+def data(request: HttpRequest, draft: Job) -> HttpResponse:
+    """Which table."""
+    form = DataForm(request.POST) if request.method == "POST" else None
+    if form is not None and form.is_valid():
+        try:
+            drafts.choose_data(draft, _dataset_version(request, form, draft.workspace))
+            return redirect("launch-prompt", pk=draft.pk)
+        except BadInput as error:
+            form.add_error(None, str(error))
+    return _data_page(request, draft, draft.workspace, draft.dataset_version, form, None)
+
+
+def _data_page(
+    request: HttpRequest,
+    draft: Job | None,
+    workspace: Workspace,
+    chosen: DatasetVersion | None,
+    form: DataForm | None,
+    prompt: PromptVersion | None,
+) -> HttpResponse:
+    text = request.GET.get("q", "").strip()[:200]
+    found = queries.tables(workspace, text, chosen)
+    context = {"found": found, "q": text, "form": form, "prompt": prompt, "chosen": chosen}
+    if wants_part(request):
+        return render(request, "jobs/_launch_tables.html", context)
+    return page(request, draft, "data", context, 422 if form is not None else 200)
+
+
+@require_http_methods(["GET", "POST"])
+@step
+def prompt(request: HttpRequest, draft: Job) -> HttpResponse:
+    """Which prompt, checked against the table. `?show=` answers the first row filled in by a version (htmx)."""
+    if draft.dataset_version is None:
+        return redirect("launch-data", pk=draft.pk)
+    form = PromptForm(request.POST) if request.method == "POST" else None
+    if form is not None and form.is_valid():
+        version = _version(str(form.cleaned_data["prompt_version"]), lambda pk: get_prompt_version(request, pk), draft.workspace)
+        if version is None:
+            raise Http404
+        drafts.choose_prompt(draft, version)
+        return redirect("launch-model", pk=draft.pk)
+    if wants_part(request) and request.GET.get("show"):
+        version = _version(request.GET["show"], lambda pk: get_prompt_version(request, pk), draft.workspace)
+        return _first_row(request, draft.dataset_version, version)
+    text = request.GET.get("q", "").strip()[:200]
+    found = queries.prompts(draft.workspace, text, draft.dataset_version.columns, draft.prompt_version)
+    context = {"found": found, "q": text, "form": form, "version": draft.dataset_version}
+    if wants_part(request):
+        return render(request, "jobs/_launch_prompts.html", {**context, "draft": draft})
+    return page(request, draft, "prompt", context, 422 if form is not None else 200)
+
+
+def _first_row(request: HttpRequest, table: DatasetVersion, version: PromptVersion | None) -> HttpResponse:
+    if version is None:
+        raise Http404
+    shown = preview.render(table, version.system, version.user, [0])
+    row = shown.rows[0] if shown.rows else None
+    return render(request, "jobs/_launch_first_row.html", {"version": version, "row": row, "problem": shown.problem})
+
+
+@require_http_methods(["GET", "POST"])
+@step
+def model(request: HttpRequest, draft: Job) -> HttpResponse:
+    """Which model, with what each would cost. The page comes at once, the table (htmx) when it is counted."""
+    if draft.dataset_version is None or draft.prompt_version is None:
+        return redirect("launch", pk=draft.pk)
+    params = drafts.params_of(draft)
+    if request.method == "POST":
+        form = ModelForm(request.POST, initial=ModelForm.initial_of(params))
+        if form.is_valid() and _choose_model(request, draft, form):
+            return redirect("launch-review" if request.POST.get("next") == "review" else "launch-try", pk=draft.pk)
+        names = tables.connections(draft.workspace)
+        return page(request, draft, "model", {"form": form, "names": names, "query": f"pick={quote(form.data.get('pick', ''))}"}, 422)
+    if wants_part(request) or request.GET.get("now"):
+        table = _model_table(request, draft)
+        if wants_part(request):
+            return render(request, "jobs/_launch_models.html", {**table, "draft": draft})
+    else:
+        table = {}
+    tried = {name: request.GET[name] for name in ("max_output_tokens", "temperature", "other") if name in request.GET}
+    form = ModelForm(initial={**ModelForm.initial_of(params), **tried})
+    names = tables.connections(draft.workspace)
+    return page(request, draft, "model", {"form": form, "names": names, "query": request.GET.urlencode(), **table})
+
+
+def _choose_model(request: HttpRequest, draft: Job, form: ModelForm) -> bool:
+    """Keep what was picked; False, with the form saying why, where it cannot be."""
+    data = form.cleaned_data
+    try:
+        connection = get_connection(request, UUID(data["connection"]))
+    except ValueError:
+        form.add_error(None, "Choose a model." if not data["model"] else "Choose the connection that has this model.")
+        return False
+    if connection.workspace_id != draft.workspace_id or not data["model"]:
+        form.add_error(None, "Choose a model of this workspace.")
+        return False
+    assert draft.prompt_version
+    changes = ModelForm.changes(draft.prompt_version.params, form.params())
+    drafts.choose_model(draft, connection, data["model"], changes)
+    wrong = [trouble.words for trouble in drafts.troubles_of(draft) if trouble.step == "model"]
+    for words in wrong:
+        form.add_error(None, words)
+    return not wrong
+
+
+def _model_table(request: HttpRequest, draft: Job) -> dict[str, Any]:
+    """The table of models as the URL asks for it; parameters that are being tried out count, but are not kept."""
+    form = ModelForm(request.GET)
+    form.is_valid()
+    if "max_output_tokens" in request.GET and draft.prompt_version:
+        tried = ModelForm.changes(draft.prompt_version.params, form.params())
+        draft.draft = {**draft.draft, "changes": tried}
+    get = request.GET
+    wanted = tables.Wanted(get.get("q", ""), get.get("connection", ""), get.get("show", ""), get.get("sort", "cost"), get.get("pick", ""))
+    try:
+        found = offers.offers_of(draft)
+    except BadInput as error:
+        return {"problem": str(error)}
+    number = get.get("page", "1")
+    page_of = tables.page_of(found, wanted, int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 1)
+    return {"table": page_of, "wanted": wanted, "per_page": tables.PER_PAGE, "target": "#models", "sort": wanted.sort}
+
+
+@require_http_methods(["GET", "POST"])
+@step
+def review(request: HttpRequest, draft: Job) -> HttpResponse:
+    """Everything in one place. A POST keeps the terms (lane, attempts, cap) and shows what they change."""
+    if draft.dataset_version is None or draft.prompt_version is None or not draft.model:
+        return redirect("launch", pk=draft.pk)
+    form = None
+    if request.method == "POST":
+        form = TermsForm(request.POST)
+        if form.is_valid():
+            drafts.choose_terms(draft, **form.cleaned_data)
+            if not wants_part(request):
+                return redirect("launch-review", pk=draft.pk)
+            form = None
+    return review_page(request, draft, form)
+
+
+def review_page(request: HttpRequest, draft: Job, form: TermsForm | None, problem: str = "") -> HttpResponse:
+    """The review page, or its part for htmx; 422 with a form that is not accepted or a problem."""
+    status = 422 if form is not None or problem else 200
+    initial = {"name": draft.name, "lane": draft.lane, "max_attempts": draft.max_attempts, "cap_usd": _short(draft.cap_usd)}
+    context = {
+        "form": form or TermsForm(initial=initial),
+        "troubles": drafts.troubles_of(draft),
+        "mark": drafts.mark_of(draft),
+        "problem": problem,
+        "params": drafts.params_of(draft),
+        **_costs(draft),
+    }
+    if wants_part(request):
+        return render(request, "jobs/_launch_review.html", {**context, "draft": draft}, status=status)
+    return page(request, draft, "review", context, status)
+
+
+def _costs(draft: Job) -> dict[str, Any]:
+    """The lanes with their prices, and the words of the button."""
+    try:
+        found = offers.estimate_of(draft)
+        left = offers.rows_left(draft)
+    except BadInput as error:
+        return {"uncounted": str(error)}
+    return {"bill": tables.bill_of(draft, found, left)}
+
+
+def _short(value: Decimal | None) -> str:
+    return "" if value is None else f"{value.normalize():f}"
+
+
+@require_POST
+@step
+def go(request: HttpRequest, draft: Job) -> HttpResponse:
+    """Launch what the review page showed, once: a second click, or a second window, gets the job that the first one made."""
+    form = TermsForm(request.POST)
+    if not form.is_valid():
+        return review_page(request, draft, form)
+    if request.POST.get("mark") != drafts.mark_of(draft):
+        return review_page(request, draft, None, "This draft was changed in another window. Look at it again, then launch.")
+    drafts.choose_terms(draft, **form.cleaned_data)
+    try:
+        bill = _costs(draft).get("bill")
+        estimate = {**bill.estimate.to_json(), "words": bill.words} if bill else {}
+        job = launch(drafts.plan_of(draft, estimate), request.user, draft)  # type: ignore[arg-type]
+    except BadInput as error:
+        return review_page(request, draft, None, str(error))
+    return to_job(job)
+
+
+@require_POST
+@step
+def discard(request: HttpRequest, draft: Job) -> HttpResponse:
+    """Throw the draft away."""
+    drafts.discard(draft)
+    messages.success(request, f"The draft “{draft.name}” is discarded.")
+    return redirect("job-list")
+
+
+def _dataset_version(request: HttpRequest, form: DataForm, workspace: Workspace) -> DatasetVersion:
+    version = _version(str(form.cleaned_data["dataset_version"]), lambda pk: get_dataset_version(request, pk), workspace)
+    if version is None:
+        raise Http404
+    return version
+
+
+def _version(text: str, get: Callable[[UUID], Any], workspace: Workspace) -> Any:
+    """A version by the id that a URL or form gave; None for what is no id. 404 for what is not this workspace's."""
+    try:
+        pk = UUID(text)
+    except ValueError:
+        return None
+    found = get(pk)
+    owner = found.dataset if isinstance(found, DatasetVersion) else found.prompt
+    if owner.workspace_id != workspace.pk:
+        raise Http404
+    return found
