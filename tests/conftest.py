@@ -43,10 +43,13 @@ def pytest_configure() -> None:
     _allow_loopback_only()
 
 
-def pytest_unconfigure() -> None:
-    folder = os.environ.get("BATCHUI_DATA", "")
-    if os.path.basename(folder).startswith("batchui-test-"):
-        shutil.rmtree(folder, ignore_errors=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of PostgreSQL are skipped with the reason where the tests run on another database."""
+    from django.conf import settings
+
+    for item in items:
+        if settings.NO_POSTGRES and item.get_closest_marker("postgres"):
+            item.add_marker(pytest.mark.skip(reason=f"no PostgreSQL: {settings.NO_POSTGRES}"))
 
 
 @pytest.fixture(scope="session")

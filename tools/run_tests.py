@@ -1,4 +1,10 @@
-"""Run the tests: the quick ones in two processes, then those in the browser, then one summary of both."""
+"""Run the tests in parts, each with its own summary: python3 tools/run_tests.py [unit serial postgres browser]
+
+unit      everything that may run side by side, in two processes, on SQLite
+serial    what starts and kills clusters of processes, one after the other
+postgres  the engine's tests once more and the tests of concurrency, on a PostgreSQL that is started for them
+browser   in Chromium
+"""
 
 from __future__ import annotations
 
@@ -10,37 +16,47 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+ONE = ["-p", "no:xdist"]
+# The engine's core once more on the other database: launch to settle, retry, cancel, tries of a draft.
+CORE = [path for path in ("tests/engine", "tests/money/test_pilot.py") if (ROOT / path).exists()]
 PARTS = {
-    "unit": ["-m", "not browser", "-n", os.environ.get("TEST_PROCESSES", "2"), "--dist", "loadscope"],
-    "browser": ["-m", "browser", "-p", "no:xdist"],
+    "unit": ["-m", "not (browser or serial or postgres)", "-n", os.environ.get("TEST_PROCESSES", "2"), "--dist", "worksteal"],
+    "serial": ["-m", "serial and not postgres and not browser", *ONE],
+    "postgres": ["-m", "(postgres or not serial) and not browser", *ONE, "tests/concurrency", *CORE],
+    "browser": ["-m", "browser", *ONE],
 }
 NO_TESTS = 5  # pytest's status when nothing was selected
 
 
-def run_part(name: str) -> tuple[int, str]:
-    """Run one part with its output as it comes; its exit status and its last summary line."""
-    print(f"== {name} tests", flush=True)
+def run_part(name: str) -> tuple[int, str, float]:
+    """Run one part with its output as it comes; its exit status, its last summary line, and its seconds."""
+    print(f"\n== {name} tests", flush=True)
+    since = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-rs", "--durations=5", *PARTS[name]]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = {**os.environ, **({"TEST_DATABASE": "postgres"} if name == "postgres" else {})}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     assert process.stdout is not None
     summary = "no summary"
     for line in process.stdout:
         print(line, end="", flush=True)
         if re.search(r"\d+ (passed|failed|error|skipped|deselected)", line) and " in " in line:
             summary = line.strip(" =\n")
-    return process.wait(), summary
+    return process.wait(), summary, time.monotonic() - since
 
 
 def main() -> int:
     """0 when all parts passed and at least one test ran."""
     names = sys.argv[1:] or list(PARTS)
+    if unknown := set(names) - set(PARTS):
+        print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
+        return 2
     since = time.monotonic()
     results = {name: run_part(name) for name in names}
     print(f"\n== summary, {time.monotonic() - since:.0f} s in all")
-    for name, (status, summary) in results.items():
-        print(f"{name:>8}: {summary}{'' if status in (0, NO_TESTS) else '  FAILED'}")
-    bad = any(status not in (0, NO_TESTS) for status, _ in results.values())
-    none = all(status == NO_TESTS for status, _ in results.values())
+    for name, (status, summary, seconds) in results.items():
+        print(f"{name:>8}: {summary}{'' if status in (0, NO_TESTS) else '  FAILED'} ({seconds:.0f} s with the start)")
+    bad = any(status not in (0, NO_TESTS) for status, _, _ in results.values())
+    none = all(status == NO_TESTS for status, _, _ in results.values())
     return 1 if bad or none else 0
 
 

@@ -20,6 +20,7 @@ from django.conf import settings
 from batchui.processes import Child, Supervisor
 from tests.ops.test_worker import gone, until
 
+pytestmark = pytest.mark.serial
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
 STUBBORN = [sys.executable, "-c", "import signal,time; signal.signal(15, signal.SIG_IGN); print('here', flush=True); time.sleep(60)"]
 CRASH = [sys.executable, "-c", "import sys; sys.exit(7)"]

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from django.conf import settings
 
+pytestmark = pytest.mark.serial
 ENV = {"DJANGO_SETTINGS_MODULE": "tests.ops.machine_settings", "BATCHUI_BEAT_SECONDS": "0.3", "BATCHUI_WORKERS": "2"}
 
 
