@@ -294,17 +294,26 @@ class _Gathering:
     def missing(self) -> Iterator[dict[str, Any]]:
         """Rows that no line spoke of."""
         left = sorted(self._left)
-        cause, words = Cause.MISSING, "The provider's answer does not mention this row."
+        kind, cause, words, billed = OutcomeKind.MISSING, Cause.MISSING, "The provider's answer does not mention this row.", "unknown"
+        if self._never_ran():
+            kind, cause, words, billed = OutcomeKind.CANCELLED, Cause.CANCELLED, "The batch was cancelled before any of it ran.", "unpaid"
         if self.gone:
             cause, words = Cause.NO_ANSWER, "The results were no longer at the provider when they were fetched. The row may have been answered and charged."
         for i in range(0, len(left), PORTION):
             yield {
                 "_row": left[i : i + PORTION],
-                "kind": OutcomeKind.MISSING.value,
+                "kind": kind.value,
                 "cause": cause.value,
                 "message": words,
-                "billed": "unknown",
+                "billed": billed,
             }
+
+    def _never_ran(self) -> bool:
+        """Cancelled at the provider while it was still being checked: no file, no row counted, no line."""
+        counts = self.batch.provider_counts
+        counted = counts.get("succeeded") or counts.get("failed")
+        cancelled = self.batch.provider_status.lower() in ("cancelled", "canceled")
+        return cancelled and not counted and not result_files(self.batch) and len(self._left) == len(self._sent)
 
 
 def _ours(line: bytes) -> Answer:

@@ -21,7 +21,8 @@ from jobs.models import Batch, Job, Round
 from jobs.rows.choose import Wanted, choose
 from jobs.words import BatchState, JobState, Lane, OutcomeKind, RoundReason
 
-KINDS = (OutcomeKind.EXPIRED.value, OutcomeKind.CANCELLED.value)
+# Missing rows would be sent again anyway, as their cause passes by itself.
+KINDS = (OutcomeKind.EXPIRED.value, OutcomeKind.CANCELLED.value, OutcomeKind.MISSING.value)
 CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
 
 
@@ -41,7 +42,7 @@ class Offer:
 def offer(job: Job) -> Offer:
     """Rows that a rescue would finish now, priced by what answered rows of this job took; the estimate's middle where none did."""
     open_rows = job.n_rows - job.n_done
-    rows = open_rows + job.n_expired + job.n_cancelled
+    rows = open_rows + job.n_expired + job.n_cancelled + job.n_missing
     per_row = _per_row(job)
     if per_row is None:
         return Offer(rows, None, None)

@@ -32,6 +32,8 @@ def settles(batch: Batch, lease: Lease, n_missing: int) -> bool:
             provider.download(provider.get(batch.provider_batch_id), again)
     except ProviderError as error:
         return _cannot(batch, lease, error, n_missing)
+    for each in (folder, again):  # a batch that was cancelled before it ran has no files at all
+        each.mkdir(parents=True, exist_ok=True)
     lease.write()
     if digest(again) == digest(folder):
         shutil.rmtree(again)
