@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection as db
 from django.db import transaction
 from django.db.models import F
 
 from jobs.engine.lease import Lease
 from jobs.models import Batch, Event, Job
 from jobs.words import BatchState
-
-
-@contextmanager
-def durable() -> Iterator[None]:
-    """Commits inside survive a power cut. SQLite's NORMAL may lose the last ones, and the mark before a create must not be among them."""
-    if db.vendor != "sqlite" or db.in_atomic_block:
-        yield
-        return
-    with db.cursor() as cursor:
-        before = cursor.execute("PRAGMA synchronous").fetchone()[0]
-        cursor.execute("PRAGMA synchronous=FULL")
-    try:
-        yield
-    finally:
-        with db.cursor() as cursor:
-            cursor.execute(f"PRAGMA synchronous={int(before)}")
 
 
 def note(job: Job, kind: str, text: str, batch: Batch | None = None, **data: Any) -> None:

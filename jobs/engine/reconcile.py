@@ -18,7 +18,7 @@ from jobs.errors import ProviderError
 from jobs.models import Batch
 from jobs.providers.base import Provider, RemoteBatch
 from jobs.providers.registry import abilities_of
-from jobs.words import BatchState
+from jobs.words import BatchState, Lane
 
 MAX_PAGES = 200
 NEEDED_LOOKS = 2
@@ -101,7 +101,9 @@ def look(batch: Batch, provider: Provider) -> Walk:
         seen.update(ids)
         walk.found += [remote for remote in page.batches if _is_it(batch, remote, oldest)]
         if page.next is None:
-            walk.complete = True
+            left_out = _should_be_there(batch, mark) - seen
+            walk.complete = not left_out
+            walk.oddity = f"it leaves out {min(left_out)}, which must be there" if left_out else ""
             return walk
         if not page.batches:
             walk.oddity = "an empty page says that more follow"
@@ -112,6 +114,14 @@ def look(batch: Batch, provider: Provider) -> Walk:
         cursor = page.next
     walk.oddity = f"it did not end after {MAX_PAGES} pages"
     return walk
+
+
+def _should_be_there(batch: Batch, mark: datetime) -> set[str]:
+    """Ids that a whole list holds for sure: batches of the last day that the ledger knows. A list that ends without them was cut short."""
+    known = Batch.objects.filter(connection=batch.connection, submitted_at__gt=mark - timedelta(days=1)).exclude(provider_batch_id="")
+    if batch.connection.delete_remote_files:
+        known = known.exclude(state=BatchState.SETTLED)
+    return set(known.filter(round__lane=Lane.BATCH, provisional=False).values_list("provider_batch_id", flat=True))
 
 
 def _is_it(batch: Batch, remote: RemoteBatch, oldest: datetime) -> bool:

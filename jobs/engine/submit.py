@@ -15,7 +15,7 @@ from django.utils import timezone
 from jobs.engine import budget, crash, journal
 from jobs.engine.headroom import headroom, is_next, learn_bytes
 from jobs.engine.lease import Lease, claim, default_seconds
-from jobs.engine.log import durable, move
+from jobs.engine.log import move
 from jobs.engine.places import request_file
 from jobs.engine.reject import free_unsent, reject_whole
 from jobs.engine.remote import calling, limits_for
@@ -115,7 +115,7 @@ def _create(batch: Batch, lease: Lease, provider: Provider, mutex: Lease | None)
     batch.submit_token = uuid.uuid4().hex
     marked = {"submit_token": batch.submit_token, "submitting_at": timezone.now(), "n_submits": batch.n_submits + 1, "wait_reason": ""}
     crash.point("before mark")
-    with durable(), transaction.atomic():  # the cap is checked and the mark is made under one lock, so that batches cannot pass it together
+    with transaction.atomic():  # the cap is checked and the mark is made under one lock, so that batches cannot pass it together
         if reason := budget.why_hold(batch):
             hold(batch, lease, reason)
             return
