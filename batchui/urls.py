@@ -12,3 +12,5 @@ urlpatterns = [
     path("password/", signin.set_password, name="password"),
     path("", include("jobs.urls")),
 ]
+
+handler500 = "jobs.views.errors.server_error"

@@ -89,7 +89,7 @@ def new_join_path(membership: Membership, user: AbstractBaseUser) -> str:
 
 
 def is_waiting(membership: Membership) -> bool:
-    """Whether the person was added but never came. An account that serves another workspace, or runs the place, is never handed out by link."""
+    """Whether the person was added but never came. An account of another workspace, or of the operator, is never handed out by link."""
     person = membership.user
     if person.has_usable_password() or person.last_login is not None or person.is_staff or person.is_superuser:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -30,7 +30,7 @@ class Unpriced:
     reason: str
 
 
-def save_price(workspace: Workspace, user: AbstractBaseUser, *, kind: str, model: str, prices: Mapping[str, str], note: str = "") -> PriceOverride:
+def save_price(workspace: Workspace, user: User, *, kind: str, model: str, prices: Mapping[str, str], note: str = "") -> PriceOverride:
     """Make or replace the price of a model ("*": all models of the kind). `prices` as `price_sheet` takes overrides. Raises BadInput.
 
     Launched jobs keep the sheet that they were launched with.
@@ -47,7 +47,7 @@ def save_price(workspace: Workspace, user: AbstractBaseUser, *, kind: str, model
     return found
 
 
-def remove_price(price: PriceOverride, user: AbstractBaseUser) -> None:
+def remove_price(price: PriceOverride, user: User) -> None:
     with transaction.atomic():
         price.delete()
         audit_log.write(price.workspace, user, "price removed", f"{ProviderKind(price.kind).label} · {price.model}")

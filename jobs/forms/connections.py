@@ -37,14 +37,18 @@ class ConnectionForm(forms.Form):
     """Adds a connection, or changes `connection`."""
 
     name = forms.CharField(max_length=80, help_text="How your team finds it, for example “OpenAI, research budget”.")
-    kind = forms.ChoiceField(choices=[(kind.value, kind.label) for kind in ProviderKind], widget=forms.RadioSelect, label="Speaks the API of")
+    kind = forms.ChoiceField(
+        choices=[(kind.value, kind.label) for kind in ProviderKind], widget=forms.RadioSelect, label="Speaks the API of"
+    )
     base_url = forms.CharField(max_length=500, required=False, label="Base URL", help_text="Leave empty for the provider's own address.")
     key = forms.CharField(
         max_length=500,
         required=False,
         strip=True,
         label="API key",
-        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off", "spellcheck": "false", "data-1p-ignore": "", "class": "mono"}),
+        widget=forms.PasswordInput(
+            render_value=False, attrs={"autocomplete": "off", "spellcheck": "false", "data-1p-ignore": "", "class": "mono"}
+        ),
     )
     delete_remote_files = forms.BooleanField(required=False, label="Delete our files at the provider once their results are safely here")
 
@@ -62,7 +66,7 @@ class ConnectionForm(forms.Form):
             kwargs.setdefault("initial", {"kind": ProviderKind.OPENAI})
         super().__init__(*args, **kwargs)
         if connection is not None and connection.key_hint:
-            self.fields["key"].help_text = f"{connection.key_hint} is kept. Enter another to replace it; it is shown to nobody, not even to you."
+            self.fields["key"].help_text = f"{connection.key_hint} is kept, and shown to nobody. Enter another to replace it."
         else:
             self.fields["key"].help_text = "Kept sealed, and shown to nobody again, not even to you."
         self._add_limits()
@@ -119,7 +123,9 @@ class ConnectionForm(forms.Form):
             self.add_error("base_url", "Such a server has no address of its own. Enter its base URL; it usually ends in /v1.")
         if self.connection is None and not key and "key" not in self.errors:
             self.add_error("key", "Enter the API key. A server that asks for none takes any word, such as “none”.")
-        elif self.connection is not None and not key and url is not None and (url, kind) != (self.connection.base_url, self.connection.kind):
+        elif (
+            self.connection is not None and not key and url is not None and (url, kind) != (self.connection.base_url, self.connection.kind)
+        ):
             self.add_error("key", "The address changed, so the key must be entered again: it must not follow to where nobody sent it.")
         return data
 

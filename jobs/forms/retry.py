@@ -9,13 +9,12 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from jobs import formats
 from jobs.engine.retry import UNSUCCESSFUL, Changes
 from jobs.engine.spec import sheet_for
 from jobs.errors import BadInput
 from jobs.forms.results import CAUSES, row_filter
 from jobs.models import Batch, Connection, Job, PromptVersion
-from jobs.queries.job import cost_per_row
+from jobs.queries.job import cost_per_row, price_words
 from jobs.queries.results import retryable
 from jobs.rows.choose import Wanted
 from jobs.rows.query import Filter, Query, RowFiles
@@ -126,7 +125,7 @@ class Price:
 
     @property
     def words(self) -> str:
-        return f", about {formats.usd(self.about)}" if self.about is not None else ""
+        return f", {price_words(self.about)}" if self.about is not None else ""
 
 
 def price_of(job: Job, n_rows: int, changes: Changes) -> Price:

@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 
 from jobs.engine.members import add_member, change_workspace
 from jobs.engine.prices import save_price
 from jobs.models import Membership, PriceOverride, Workspace
-from jobs.words import TOKEN_KIND_LABELS, TOKEN_KINDS, ProviderKind, Role
+from jobs.words import TOKEN_KINDS, ProviderKind, Role
 
 ROLES = [(role.value, role.label) for role in Role]
 ROLE_MEANING = {
@@ -24,10 +24,12 @@ _DISCOUNTS = ("batch_discount", "flex_discount")
 
 
 class MemberForm(forms.Form):
-    username = forms.CharField(max_length=150, label="Name", widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none"}))
+    username = forms.CharField(
+        max_length=150, label="Name", widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none"})
+    )
     role = forms.ChoiceField(choices=ROLES, initial=Role.ANALYST)
 
-    def save(self, workspace: Workspace, user: AbstractBaseUser) -> tuple[Membership, str]:
+    def save(self, workspace: Workspace, user: User) -> tuple[Membership, str]:
         """The membership, and a join link for who is new. Raises BadInput."""
         return add_member(workspace, user, self.cleaned_data["username"], Role(self.cleaned_data["role"]))
 
@@ -47,7 +49,7 @@ class WorkspaceForm(forms.Form):
         help_text="What all jobs together may cost in a calendar month. Empty: no cap.",
     )
 
-    def save(self, workspace: Workspace, user: AbstractBaseUser) -> None:
+    def save(self, workspace: Workspace, user: User) -> None:
         """Raises BadInput."""
         change_workspace(workspace, user, name=self.cleaned_data["name"], monthly_cap_usd=self.cleaned_data["monthly_cap_usd"])
 
@@ -100,9 +102,9 @@ class PriceForm(forms.Form):
 
     @property
     def price_fields(self) -> list[forms.BoundField]:
-        return [self[kind] for kind in TOKEN_KIND_LABELS]
+        return [self[kind] for kind in ("input", "output", "cached", "cache_write", "cache_write_1h")]
 
-    def save(self, workspace: Workspace, user: AbstractBaseUser) -> PriceOverride:
+    def save(self, workspace: Workspace, user: User) -> PriceOverride:
         """Raises BadInput."""
         data = self.cleaned_data
         prices = {kind: format(data[kind], "f") for kind in TOKEN_KINDS if data[kind] is not None}

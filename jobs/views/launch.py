@@ -279,6 +279,8 @@ def _short(value: Decimal | None) -> str:
 @step
 def go(request: HttpRequest, draft: Job) -> HttpResponse:
     """Launch what the review page showed, once: a second click, or a second window, gets the job that the first one made."""
+    if draft.dataset_version is None or draft.prompt_version is None or not draft.connection_id or not draft.model:
+        return redirect("launch", pk=draft.pk)
     form = TermsForm(request.POST)
     if not form.is_valid():
         return review_page(request, draft, form)

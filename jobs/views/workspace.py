@@ -23,7 +23,7 @@ from jobs.errors import BadInput
 from jobs.forms.workspace import ROLE_MEANING, MemberForm, NewWorkspaceForm, PriceForm, RoleForm, WorkspaceForm, ZoneForm
 from jobs.models import PriceOverride
 from jobs.queries import workspace as queries
-from jobs.words import TOKEN_KIND_LABELS, ProviderKind, Role
+from jobs.words import ProviderKind, Role
 
 JOIN_KEY = "join-link"
 ZONE_SECONDS = 365 * 24 * 3600
@@ -239,7 +239,6 @@ def _prices(request: HttpRequest, form: PriceForm, status: int = 200) -> HttpRes
         "overrides": queries.overrides_of(workspace),
         "unpriced": unpriced[:100],
         "n_unpriced": len(unpriced),
-        "kinds": list(TOKEN_KIND_LABELS.items()),
     }
     return render(request, "jobs/workspace_prices.html", page, status=status)
 

@@ -33,7 +33,7 @@ function colours() {
 
 function themed(value, palette) {
   if (Array.isArray(value)) return value.map((v) => themed(v, palette));
-  if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, /^(x|y|text|customdata|name|labels)$/.test(k) && typeof v !== "object" ? v : themed(v, palette)]));
+  if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, /^(x|y|text|customdata|name|labels|type|mode)$/.test(k) && typeof v !== "object" ? v : themed(v, palette)]));
   if (typeof value === "string") return palette[value] || palette[OKABE[value.toLowerCase()]] || value;
   return value;
 }

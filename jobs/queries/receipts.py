@@ -1,0 +1,213 @@
+"""A receipt as a person reads it: rounded once, so that every shown column adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from jobs.costs.estimate import Estimate
+from jobs.costs.receipt import Line, Receipt, Total, money, shown
+from jobs.formats import usd_places
+from jobs.models import Job
+from jobs.words import TOKEN_KIND_LABELS, JobState, Lane
+
+ZERO = Decimal(0)
+
+
+@dataclass(slots=True)
+class ReceiptLine:
+    """A kind of token in a round and tier. Amounts are rounded dollars, None where no price is known."""
+
+    round: int
+    kind: str
+    above: int
+    tokens: int
+    price: Decimal | None
+    paid: Decimal | None
+    wasted: Decimal | None
+    realtime: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRound:
+    """A round with its lines, and their sums as shown."""
+
+    number: int
+    reason: str
+    lane: str
+    rows: int
+    lines: list[ReceiptLine]
+    paid: Decimal | None
+    wasted: Decimal | None
+    realtime: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The estimate against what was paid: `words` compares them."""
+
+    low: Decimal | None
+    high: Decimal | None
+    basis: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptPage:
+    """What the page of a receipt shows. `paid`, `realtime` and `wasted` are the sums of their columns; `uncertain` is in neither."""
+
+    receipt: Receipt
+    rounds: list[ReceiptRound]
+    places: int
+    paid: Decimal | None
+    wasted: Decimal | None
+    realtime: Decimal | None
+    saved: Decimal | None
+    saved_percent: str
+    uncertain: list[ReceiptLine]
+    uncertain_total: Decimal | None
+    n_unpaid_tokens: int
+    expected: Expected | None
+    over: bool
+    waste_percent: str = ""
+    tiers: bool = field(default=False)
+
+    @property
+    def at_least(self) -> bool:
+        return self.receipt.paid.at_least
+
+
+def receipt_page(job: Job, receipt: Receipt) -> ReceiptPage:
+    """Lay out a receipt of the job as it stands."""
+    places = usd_places([receipt.paid.amount, receipt.realtime.amount])
+    lines = _merged(line for line in receipt.lines if line.billed == "paid")
+    _round(lines, places)
+    rounds = [
+        _round_of(each.number, each.reason.label, each.lane.label, each.rows, [line for line in lines if line.round == each.number])
+        for each in receipt.rounds
+    ]
+    paid, wasted, realtime = (_sum([getattr(line, name) for line in lines]) for name in ("paid", "wasted", "realtime"))
+    uncertain = _merged(line for line in receipt.lines if line.billed == "unknown")
+    _round(uncertain, places)
+    saved = _saved(receipt, paid, realtime, places)
+    over = JobState(job.state).terminal
+    return ReceiptPage(
+        receipt=receipt,
+        rounds=rounds,
+        places=places,
+        paid=paid,
+        wasted=wasted,
+        realtime=realtime,
+        saved=saved,
+        saved_percent=_percent(saved, realtime),
+        uncertain=uncertain,
+        uncertain_total=_sum([line.paid for line in uncertain]) if uncertain else None,
+        n_unpaid_tokens=sum(line.tokens for line in receipt.lines if line.billed == "unpaid"),
+        expected=_expected(receipt.estimate, job.lane, receipt.paid, over),
+        over=over,
+        waste_percent=_percent(wasted, paid),
+        tiers=len({line.above for line in lines}) > 1,
+    )
+
+
+def _merged(lines: Iterable[Line]) -> list[ReceiptLine]:
+    """Lines that differ only in whether they came to use are one, with its wasted part beside."""
+    found: dict[tuple[int, int, str], ReceiptLine] = {}
+    for line in lines:
+        key = (line.round, line.tier, line.kind)
+        each = found.setdefault(key, ReceiptLine(line.round, TOKEN_KIND_LABELS[line.kind], line.above, 0, line.price, ZERO, ZERO, ZERO))
+        each.tokens += line.tokens
+        each.paid = _plus(each.paid, line.amount)
+        each.realtime = _plus(each.realtime, line.realtime)
+        if not line.useful:
+            each.wasted = _plus(each.wasted, line.amount)
+        elif line.amount is None:
+            each.wasted = None
+    return list(found.values())
+
+
+def _plus(sum_: Decimal | None, part: Decimal | None) -> Decimal | None:
+    return None if sum_ is None or part is None else sum_ + part
+
+
+def _round(lines: Sequence[ReceiptLine], places: int) -> None:
+    """Round each column so that its parts add up to its rounded total."""
+    for name in ("paid", "wasted", "realtime"):
+        known = [line for line in lines if getattr(line, name) is not None]
+        for line, value in zip(known, shown([getattr(line, name) for line in known], places), strict=True):
+            setattr(line, name, value)
+
+
+def _round_of(number: int, reason: str, lane: str, rows: int, lines: list[ReceiptLine]) -> ReceiptRound:
+    paid, wasted, realtime = (_sum([getattr(line, name) for line in lines]) for name in ("paid", "wasted", "realtime"))
+    return ReceiptRound(number, reason, lane, rows, lines, paid, wasted, realtime)
+
+
+def _sum(parts: Sequence[Decimal | None]) -> Decimal | None:
+    """What is known of a column; None where nothing is, and zero for an empty one."""
+    known = [part for part in parts if part is not None]
+    return None if parts and not known else sum(known, ZERO)
+
+
+def _saved(receipt: Receipt, paid: Decimal | None, realtime: Decimal | None, places: int) -> Decimal | None:
+    """By subtraction, so that the three shown numbers agree; over the lines with both prices where some have none."""
+    if receipt.saved.amount is None or paid is None or realtime is None:
+        return None
+    if receipt.paid.at_least or receipt.realtime.at_least:
+        return money(receipt.saved.amount, places)
+    return realtime - paid
+
+
+def _percent(part: Decimal | None, whole: Decimal | None) -> str:
+    return f"{money(part * 100 / whole, 0)} %" if part and whole else ""
+
+
+def _expected(estimate: Estimate | None, lane: str, paid: Total, over: bool) -> Expected | None:
+    if estimate is None or lane not in estimate.lanes:
+        return None
+    lane_estimate = estimate.lanes[lane]
+    low, high = lane_estimate.low, lane_estimate.high
+    if low is None and high is None:
+        return Expected(None, None, "", lane_estimate.reason or "No estimate could be made.")
+    return Expected(low, high, " ".join(estimate.basis), _compared(low, high, paid, over))
+
+
+def _compared(low: Decimal | None, high: Decimal | None, paid: Total, over: bool) -> str:
+    amount = paid.amount
+    if amount is None or paid.at_least:
+        return "What was paid is not wholly known, so it cannot be compared."
+    if high is not None and amount > high:
+        return f"{_distance(amount, high)} above the upper end."
+    if not over:
+        return "The job is not over yet."
+    if low is not None and amount < low:
+        return f"{_distance(amount, low)} below the lower end."
+    return "Within the estimate."
+
+
+def _distance(amount: Decimal, end: Decimal) -> str:
+    return f"{money(abs(amount - end) * 100 / end, 0) or 1} %" if end else "All of it"
+
+
+def csv_rows(job: Job, receipt: Receipt) -> list[list[str | int]]:
+    """Every line of the receipt with exact amounts, then the totals; unknown amounts are empty."""
+    rows: list[list[str | int]] = [
+        ["round", "reason", "lane", "kind", "tier_above", "billed", "useful", "tokens", "usd_per_million", "amount_usd", "realtime_usd"]
+    ]
+    rows += [
+        [
+            *(line.round, str(line.reason), str(line.lane), line.kind, line.above, line.billed, "yes" if line.useful else "no"),
+            *(line.tokens, _exact(line.price), _exact(line.amount), _exact(line.realtime)),
+        ]
+        for line in receipt.lines
+    ]
+    lane = str(Lane(job.lane))
+    for name in ("paid", "wasted", "uncertain", "realtime", "saved"):
+        total: Total = getattr(receipt, name)
+        rows.append(["total", name, lane, "", "", "", "", "", "", _exact(total.amount), ""])
+    return rows
+
+
+def _exact(amount: Decimal | None) -> str:
+    return "" if amount is None else format(amount, "f")
