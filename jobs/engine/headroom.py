@@ -84,7 +84,7 @@ def learn(connection: Connection, model: str, message: str) -> int | None:
     """Take the limit out of a refusal ("Limit: 2,000,000 enqueued tokens"); None where it names none."""
     found = _LIMIT.search(message)
     digits = re.sub(r"\D", "", found.group(1)) if found else ""
-    if not digits:
+    if not digits or not int(digits):
         return None
     connection.refresh_from_db(fields=["learned"])
     _learned(connection, {"enqueued_tokens": {**connection.learned.get("enqueued_tokens", {}), model: int(digits)}})

@@ -38,14 +38,14 @@ def connect(people: Any, sandbox: Any, kind: str = "openai", **fields: Any) -> C
     return made
 
 
-def make_version(people: Any, n_rows: int) -> DatasetVersion:
+def make_version(people: Any, n_rows: int, pad: int = 0) -> DatasetVersion:
     dataset = Dataset.objects.create(workspace=people.home, name=f"Table {Dataset.objects.count()}")
     columns = [{"key": "c0", "name": "text", "variable": "text", "type": "text"}]
     version = DatasetVersion.objects.create(dataset=dataset, number=1, sha256="0" * 64, filename="t.csv", n_rows=n_rows, columns=columns)
     table = places.table_of(version)
     table.parent.mkdir(parents=True)
     words = ["a refund", "a crash", "how do I"]
-    pq.write_table(pa.table({"_row": pa.array(range(n_rows), pa.int64()), "c0": [f"{words[i % 3]} {i}" for i in range(n_rows)]}), table)
+    pq.write_table(pa.table({"_row": pa.array(range(n_rows), pa.int64()), "c0": [f"{words[i % 3]} {i}{' and so on' * pad}" for i in range(n_rows)]}), table)
     return version
 
 
@@ -61,6 +61,7 @@ def make(
     schema: Any = None,
     connection: Connection | None = None,
     planned: bool = True,
+    pad: int = 0,
 ) -> Job:
     """A launched job; with `planned` its first round is cut into batches, none of them sent."""
     connection = connection or connect(people, sandbox, kind, limits={"requests_per_batch": per_batch})
@@ -70,7 +71,7 @@ def make(
         prompt=prompt, number=1, user="{{ text }}", system="", schema=schema, params={"max_output_tokens": 100}
     )
     spec, sheet = spec_to_json(spec_for(version, model)), sheet_for(connection, model).to_json()
-    table = make_version(people, n_rows)
+    table = make_version(people, n_rows, pad)
     job = Job.objects.create(
         workspace=people.home, name="J", dataset_version=table, prompt_version=version, connection=connection, model=model, spec=spec,
         sheet=sheet, max_attempts=max_attempts, state=JobState.QUEUED, launched_at=timezone.now(), next_look_at=timezone.now(),
