@@ -23,7 +23,7 @@ from jobs.rows.child import ChildDied
 from jobs.rows.files import written_beside
 from jobs.rows.ingest import Ingested, ingest
 from jobs.rows.profile import profile
-from jobs.rows.reading import Reading
+from jobs.rows.reading import Column, Reading
 
 MAX_ATTEMPTS = 2
 READ_SECONDS = 900
@@ -128,7 +128,7 @@ def _make_version(upload: DatasetUpload, folder: Path) -> None:
     folder.mkdir(parents=True)
     done = ingest(source, folder / "table.parquet", filename=upload.filename, reading=reading)
     columns = [column.to_dict() for column in done.columns]
-    profiles = [each.to_dict() for each in profile(folder / "table.parquet", done.columns)]
+    profiles = _profiles(folder / "table.parquet", done.columns)
     os.link(source, folder / "source")  # two names until the ledger knows the new one: a crash between loses nothing
     with transaction.atomic():
         dataset, _ = Dataset.objects.get_or_create(
@@ -144,6 +144,14 @@ def _make_version(upload: DatasetUpload, folder: Path) -> None:
     source.unlink()
     if repeated:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _profiles(table: Path, columns: list[Column]) -> list[Any]:
+    """What stands in each column; empty where that takes too much. The table itself is whole, and is not refused for it."""
+    try:
+        return [each.to_dict() for each in profile(table, columns)]
+    except ChildDied:
+        return []
 
 
 def _new_version(

@@ -298,13 +298,14 @@ def dataset_archive(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @require_GET
 @member()
-def dataset_file(request: HttpRequest, pk: UUID) -> FileResponse:
+def dataset_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The file as it was uploaded, byte for byte."""
     version = get_dataset_version(request, pk)
     source = places.version_folder(version.dataset.workspace_id, version.pk) / "source"
     if not source.is_file():
         raise Http404("The file is not there any more.")
-    return FileResponse(source.open("rb"), as_attachment=True, filename=version.filename, content_type="application/octet-stream")
+    file: Any = FileResponse(source.open("rb"), as_attachment=True, filename=version.filename, content_type="application/octet-stream")
+    return file
 
 
 def _crumbs() -> list[tuple[str, str]]:
