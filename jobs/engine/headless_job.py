@@ -32,7 +32,7 @@ from jobs.rows.export import write_export
 from jobs.rows.files import write_whole
 from jobs.rows.schema import check_schema
 from jobs.rows.template import check
-from jobs.words import JobState, Lane
+from jobs.words import BatchState, JobState, Lane
 
 KINDS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 CHUNK = 1 << 20
@@ -185,9 +185,12 @@ def run(job: Job, poll_seconds: float, out: TextIO) -> Job:
     """Drive the job to its end with a bar on `out`."""
     if JobState(job.state).terminal:
         return job
-    began, shown = time.monotonic(), [""]
+    began, shown, asked = time.monotonic(), [""], [0.0]
 
     def tick(now: Job) -> None:
+        if time.monotonic() - asked[0] >= poll_seconds:
+            _ask_again(now)
+            asked[0] = time.monotonic()
         text = _bar(now, time.monotonic() - began)
         if text != shown[0]:
             out.write(f"\r{text:<110}" if out.isatty() else f"{text}\n")
@@ -198,6 +201,11 @@ def run(job: Job, poll_seconds: float, out: TextIO) -> Job:
     if out.isatty():
         out.write("\n")
     return done
+
+
+def _ask_again(job: Job) -> None:
+    """In the foreground a person says how often the provider is asked; what went wrong keeps its own pace."""
+    Batch.objects.filter(job=job, state=BatchState.SUBMITTED, n_errors=0).update(next_look_at=timezone.now())
 
 
 def _bar(job: Job, seconds: float) -> str:
