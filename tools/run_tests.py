@@ -20,7 +20,7 @@ ONE = ["-p", "no:xdist"]
 # The engine's core once more on the other database: launch to settle, retry, cancel, tries of a draft.
 CORE = [path for path in ("tests/engine", "tests/money/test_pilot.py") if (ROOT / path).exists()]
 PARTS = {
-    "unit": ["-m", "not (browser or serial or postgres)", "-n", os.environ.get("TEST_PROCESSES", "2"), "--dist", "worksteal"],
+    "unit": ["-m", "not (browser or serial or postgres)", "-n", os.environ.get("TEST_PROCESSES", "2"), "--dist", "loadscope"],
     "serial": ["-m", "serial and not postgres and not browser", *ONE],
     "postgres": ["-m", "(postgres or not serial) and not browser", *ONE, "tests/concurrency", *CORE],
     "browser": ["-m", "browser", *ONE],

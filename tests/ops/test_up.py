@@ -77,15 +77,6 @@ def test_a_child_that_does_not_stop_is_killed() -> None:
     assert child.process.returncode == -signal.SIGKILL
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A migrated database, to be copied."""
-    folder = tmp_path_factory.mktemp("migrated")
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.ops.machine_settings", "BATCHUI_DATA": str(folder)}
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=settings.BASE_DIR, env=env, check=True)
-    return (folder / "batchui.sqlite3").read_bytes()
-
-
 def start_up(folder: Path, port: int) -> subprocess.Popen[str]:
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.ops.machine_settings", "BATCHUI_DATA": str(folder), "PORT": str(port)}
     env |= {"BATCHUI_WORKERS": "1"}
