@@ -31,7 +31,7 @@ def environment(data: Path) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "batchui.settings",
         "BATCHUI_DATA": str(data),
         "DATABASE_URL": "",
-        "BATCHUI_LEASE_SECONDS": "1",
+        "BATCHUI_LEASE_SECONDS": "2",
         "KEY": "sk-test-1234567890",
     }
 
@@ -54,12 +54,14 @@ def test_two_kills_pay_no_row_twice(tmp_path: Path) -> None:
         subprocess.run(add, env=env, check=True, capture_output=True)
         flags = ["--dataset", str(table), "--prompt", str(prompt), "--connection", "sb", "--model", "gpt-6-luna", "--param", "max_output_tokens=40"]
         ends = ["--out", str(out), "--poll-seconds", "0.1"]
-        running = subprocess.Popen(command(data, "run_job", *flags, "--lane", "direct", *ends), env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        errors = (tmp_path / "errors").open("w+")
+        how: dict[str, Any] = {"env": env, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
+        running = subprocess.Popen(command(data, "run_job", *flags, "--lane", "direct", *ends), **how)
         assert running.stdout is not None
         job_id = running.stdout.readline().split()[-1]
         for more in (300, 900):
-            _kill_after(running, data, more)
-            running = subprocess.Popen(command(data, "run_job", "--resume", job_id, *ends), env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            _kill_after(running, data, more, tmp_path / "errors")
+            running = subprocess.Popen(command(data, "run_job", "--resume", job_id, *ends), **how)
         told, _ = running.communicate(timeout=120)
         rows = list(csv.DictReader(out.open(newline="", encoding="utf-8")))
         paid = executed_rows(sandbox)
@@ -74,10 +76,10 @@ def test_two_kills_pay_no_row_twice(tmp_path: Path) -> None:
     assert running.returncode == (1 if outcomes["missing"] else 0), told
 
 
-def _kill_after(running: Any, data: Path, n_answers: int) -> None:
+def _kill_after(running: Any, data: Path, n_answers: int, errors: Path) -> None:
     ends = time.monotonic() + 60
     while answered(data) < n_answers:
-        assert running.poll() is None
+        assert running.poll() is None, errors.read_text()
         assert time.monotonic() < ends
         time.sleep(0.02)
     os.kill(running.pid, signal.SIGKILL)
