@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from jobs import formats
 from jobs.models import Job, Round
-from jobs.queries.job import Frame, Segment, about, cost_per_row, frame_of, pace_of, rows_url, segments_of, stamp_of
+from jobs.queries.job import Frame, Segment, about, cost_per_row, dollars, facts_of, frame_of, pace_of, rows_url, segments_of, stamp_of
 from jobs.rows.query import CauseCount, Query, RowFiles
 from jobs.words import PENDING, Advice, Cause, Look, OutcomeKind, Remedy, RoundState
 
@@ -28,6 +28,8 @@ class Group:
     n_other_messages: int
     rows_url: str
     price: str
+
+    wasted_words: str
 
     @property
     def needs_change(self) -> bool:
@@ -62,23 +64,25 @@ def failures_page(job: Job, files: RowFiles) -> FailuresPage:
         counts = [each for each in query.causes() if each.kind != OutcomeKind.SUCCEEDED]
         messages = query.messages() if counts else {}
     per_row = cost_per_row(job)
-    groups = tuple(_group(job, each, messages.get((each.kind, each.cause), []), per_row) for each in counts)
+    facts, pace = facts_of(job), pace_of(job)
+    places = formats.usd_places([each.cost for each in counts]) if counts else 2
+    groups = tuple(_group(job, each, messages.get((each.kind, each.cause), []), per_row, places) for each in counts)
     n_failed = sum(group.n for group in groups)
     n_same = sum(group.n for group in groups if group.can_retry and not group.needs_change)
     return FailuresPage(
-        frame=frame_of(job, "failures"),
+        frame=frame_of(job, "failures", facts),
         groups=groups,
         n_failed=n_failed,
         n_retrying=retrying(job),
         n_pending=job.counts[PENDING],
         wasted=sum((group.wasted for group in groups), Decimal(0)),
-        places=formats.usd_places([group.wasted for group in groups]) if groups else 2,
+        places=places,
         price_all=about(n_failed, per_row),
         n_same=n_same,
         price_same=about(n_same, per_row),
         segments=segments_of(job),
-        pace=pace_of(job),
-        stamp=stamp_of(job),
+        pace=pace,
+        stamp=stamp_of(job, facts, pace),
     )
 
 
@@ -97,7 +101,7 @@ def cause_of(cause: str | None, kind: str) -> Cause:
         return Cause.UNKNOWN
 
 
-def _group(job: Job, count: CauseCount, messages: list[tuple[str, int]], per_row: Decimal | None) -> Group:
+def _group(job: Job, count: CauseCount, messages: list[tuple[str, int]], per_row: Decimal | None, places: int) -> Group:
     cause = cause_of(count.cause, count.kind)
     return Group(
         kind=count.kind,
@@ -112,4 +116,5 @@ def _group(job: Job, count: CauseCount, messages: list[tuple[str, int]], per_row
         n_other_messages=max(0, count.n - sum(n for _, n in messages)) if messages else 0,
         rows_url=rows_url(job, kind=count.kind, **({"cause": count.cause} if count.cause else {})),
         price=about(count.n, per_row),
+        wasted_words="–" if count.n_unpriced == count.n else dollars(count.cost, places),
     )

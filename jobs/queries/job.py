@@ -17,7 +17,7 @@ from django.utils.http import urlencode
 from jobs import formats
 from jobs.costs.estimate import Estimate
 from jobs.costs.prices import PriceSheet
-from jobs.models import Batch, Event, Job, Round
+from jobs.models import Batch, Event, Job
 from jobs.words import PENDING, PENDING_LOOK, TOKEN_KIND_LABELS, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState
 
 BATCHES_SHOWN = 10
@@ -56,10 +56,21 @@ class Money:
     saved_share: str
     estimate: str
     estimate_note: str
-    wasted: Decimal
     n_unpriced: int
     why: str
     places: int
+
+    @property
+    def paid_words(self) -> str:
+        return dollars(self.paid, self.places)
+
+    @property
+    def realtime_words(self) -> str:
+        return dollars(self.realtime, self.places)
+
+    @property
+    def saved_words(self) -> str:
+        return dollars(self.saved, self.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +132,14 @@ class JobPage:
     unknown: tuple[BatchLine, ...]
     rounds: tuple[RoundLine, ...]
     events: tuple[TimelineEvent, ...]
-    n_events: int
+    more_events: bool
     settings: tuple[tuple[str, str, str], ...]  # label, value, address
     prices: tuple[tuple[str, str, str], ...]  # kind of token, this lane, real time; dollars per million
     price_note: str
     time_label: str
     time_value: str
     time_note: str
+    n_seen: int  # rows that the provider is done with, in batches that are not back yet
     pace: int  # seconds to the next look; 0: it is over
     stamp: str  # changes with anything that the page shows
 
@@ -144,19 +156,19 @@ def rows_url(job: Job, **params: Any) -> str:
     return f"{reverse('job-rows', args=[job.pk])}?{urlencode(params, doseq=True)}" if params else reverse("job-rows", args=[job.pk])
 
 
-def stamp_of(job: Job) -> str:
-    """A short text that changes whenever the live part of a page would; two queries at most."""
-    open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("number")
-    seen = list(open_batches.values_list("state", "provider_status", "provider_counts", "wait_reason", "problem")[:50])
+def stamp_of(job: Job, facts: Facts | None = None, pace: int | None = None) -> str:
+    """A short text that changes whenever the live part of a page would; two or three queries where nothing is handed in."""
+    facts = facts or facts_of(job)
+    pace = pace_of(job) if pace is None else pace
     problem = job.connection.problem if job.connection else ""
-    return f"{job.version}.{pace_of(job)}.{zlib.crc32(repr((seen, job.state, job.needs, problem)).encode()):x}"
+    return f"{job.version}.{pace}.{zlib.crc32(repr((facts.seen, job.state, job.needs, problem)).encode()):x}"
 
 
-def pace_of(job: Job) -> int:
-    """3 s while things move, then 15 s, 0 when all is over."""
+def pace_of(job: Job, last: datetime | None = None) -> int:
+    """3 s while things move, then 15 s, 0 when all is over. `last` is the time of the last event, where it is known already."""
     if JobState(job.state).terminal:
         return 0
-    last = Event.objects.filter(job=job).aggregate(at=Max("created_at"))["at"]
+    last = last or Event.objects.filter(job=job).aggregate(at=Max("created_at"))["at"]
     return QUICK if last is None or timezone.now() - last < STILL else SLOW
 
 
@@ -194,13 +206,18 @@ def money_of(job: Job) -> Money:
     saved = realtime - paid if paid is not None and realtime is not None else None
     share = f"{int(saved * 100 / realtime)} % less than real time" if saved is not None and realtime else "against real time"
     places = formats.usd_places([realtime]) if realtime else 2
-    return Money(paid, realtime, saved, share, estimate, note, job.wasted_usd, job.n_unpriced, why, places)
+    return Money(paid, realtime, saved, share, estimate, note, job.n_unpriced, why, places)
+
+
+def dollars(amount: Decimal | None, places: int) -> str:
+    """Dollars at the precision of their neighbours; nothing is `$0`, unknown is `–`."""
+    return "$0" if amount == 0 else formats.usd(amount, places)
 
 
 def frame_of(job: Job, current: str, facts: Facts | None = None) -> Frame:
     """Head and tabs. Costs one query unless the job page has its facts already."""
-    facts = facts or facts_of(job)
     state = JobState(job.state)
+    facts = facts or (NOTHING if state.terminal else facts_of(job))
     tabs = [
         Tab("Overview", reverse("job-detail", args=[job.pk]), current == "overview"),
         Tab("Failures", reverse("job-failures", args=[job.pk]), current == "failures", job.n_unsuccessful),
@@ -230,19 +247,24 @@ class Facts:
     waiting: str
     expires_at: datetime | None
     n_seen: int  # rows that the provider says are done, in batches that are not settled
+    seen: tuple[str, ...] = ()  # all of the open batches that a page shows, as text
 
 
 def facts_of(job: Job) -> Facts:
-    """One query over the open batches, and one for the number of the closed ones."""
+    """Two queries while the job lives, one when it is over."""
     states = dict(Batch.objects.filter(job=job).values_list("state").annotate(n=Count("id")).order_by())
-    open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("number")
-    some_open = any(state not in CLOSED for state in states)
-    open_ones = list(open_batches.values("state", "wait_reason", "expires_at", "provider_counts")[:500]) if some_open else []
+    open_ones: list[Any] = []
+    if not JobState(job.state).terminal:
+        open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("round__number", "number")
+        open_ones = list(open_batches.values("state", "wait_reason", "problem", "expires_at", "provider_status", "provider_counts")[:500])
     waiting = next((each["wait_reason"] for each in open_ones if each["wait_reason"]), "")
     moving = [each for each in open_ones if each["state"] not in WAITING_STATES]
     expires = min((each["expires_at"] for each in open_ones if each["expires_at"]), default=None)
-    seen = sum(seen_of(each["provider_counts"]) or 0 for each in open_ones)
-    return Facts(states, sum(states.values()), "" if moving else waiting, expires, seen)
+    n_seen = sum(seen_of(each["provider_counts"]) or 0 for each in open_ones)
+    return Facts(states, sum(states.values()), "" if moving else waiting, expires, n_seen, tuple(repr(each) for each in open_ones))
+
+
+NOTHING = Facts({}, 0, "", None, 0)
 
 
 def seen_of(counts: Mapping[str, Any]) -> int | None:
@@ -286,6 +308,8 @@ def sentence(job: Job, facts: Facts) -> str:
     if state is JobState.PREPARING or not facts.n_batches:
         return "Preparing: the prompt is filled in for each row and cut into batches."
     back = facts.n_batches - n_open
+    if facts.n_batches == 1 and n_open == 1:
+        return "Running: its batch is at the provider." if facts.states.get(BatchState.SUBMITTED) else "Running: its batch is on the way."
     retrying = job.counts[PENDING] if job.n_settled_rounds else 0
     what = (
         f"{_n(retrying, 'row is', 'rows are')} being retried"
@@ -311,7 +335,7 @@ def _n(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
 
 
-def batch_lines(job: Job, batches: QuerySet[Batch] | Sequence[Batch]) -> list[BatchLine]:
+def batch_lines(batches: QuerySet[Batch] | Sequence[Batch]) -> list[BatchLine]:
     """Batches as lines; what the provider said of each in words."""
     found = []
     for batch in batches:
@@ -334,7 +358,7 @@ def batches_page(job: Job, number: int = 1, per_page: int = 50) -> tuple[list[Ba
     """A page of all batches, the newest round first, and how many there are."""
     batches = Batch.objects.filter(job=job).select_related("round").order_by("-round__number", "number")
     at = (number - 1) * per_page
-    return batch_lines(job, batches[at : at + per_page]), batches.count()
+    return batch_lines(batches[at : at + per_page]), batches.count()
 
 
 def events_page(job: Job, number: int = 1, per_page: int = 50) -> tuple[list[TimelineEvent], int]:
@@ -426,16 +450,18 @@ def prices_of(job: Job) -> tuple[tuple[tuple[str, str, str], ...], str]:
     if sheet is None or not tiers:
         return (), sheet.why_unknown(job.lane) if sheet else "No price is known."
     direct = sheet.tiers(Lane.DIRECT)
+    kinds = [kind for kind in TOKEN_KIND_LABELS if not kind.startswith("cache_write")]
+    known = [tier.price(kind) for tier in (tiers[0], *direct[:1]) for kind in kinds]
+    places = max(2, *(-int(price.normalize().as_tuple().exponent) for price in known))
     lines = []
-    for kind, label in TOKEN_KIND_LABELS.items():
-        if kind in ("cache_write", "cache_write_1h"):
-            continue
-        lines.append((label, f"${tiers[0].price(kind):f}", f"${direct[0].price(kind):f}" if direct else "–"))
+    for kind in kinds:
+        shown = f"{direct[0].price(kind):.{places}f}" if direct else "–"
+        lines.append((TOKEN_KIND_LABELS[kind], f"{tiers[0].price(kind):.{places}f}", shown))
     note = f"{sheet.source}, {sheet.as_of}"
     return tuple(lines), f"{note}; other prices above {tiers[1].above:,} input tokens a row" if len(tiers) > 1 else note
 
 
-def time_of(job: Job, facts: Facts) -> tuple[str, str, str]:
+def time_of(job: Job, facts: Facts, begun: datetime | None) -> tuple[str, str, str]:
     """Label, value and note of the tile of time: how long it took; what is left, if there is a signal; else when the provider gives up."""
     now = timezone.now()
     if job.launched_at and job.finished_at and JobState(job.state).terminal:
@@ -444,7 +470,6 @@ def time_of(job: Job, facts: Facts) -> tuple[str, str, str]:
             formats.duration((job.finished_at - job.launched_at).total_seconds()),
             f"until {timezone.localtime(job.finished_at):%-d %b, %H:%M}",
         )
-    begun = Round.objects.filter(job=job).aggregate(at=Max("created_at"))["at"] if job.n_settled_rounds else job.launched_at
     done, left = job.n_done + facts.n_seen, job.n_rows - job.n_done - facts.n_seen
     elapsed = (now - begun).total_seconds() if begun else 0
     if not job.n_settled_rounds and elapsed > 20 and done >= max(1, job.n_rows // 20) and left > 0:
@@ -464,33 +489,36 @@ def time_of(job: Job, facts: Facts) -> tuple[str, str, str]:
 
 
 def job_page(job: Job) -> JobPage:
-    """All that the page of a job shows, in eight queries whatever the number of rows."""
+    """All that the page of a job shows, in six queries whatever the number of rows."""
     facts = facts_of(job)
-    batches, n_batches = batches_page(job, per_page=BATCHES_SHOWN)
+    rounds = round_lines(job)
+    shown = Batch.objects.filter(job=job).select_related("round").order_by("-round__number", "number")[:BATCHES_SHOWN]
     unknown = []
     if facts.states.get(BatchState.UNKNOWN):
-        unknown = batch_lines(job, Batch.objects.filter(job=job, state=BatchState.UNKNOWN).select_related("round")[:20])
-    events, n_events = events_page(job, per_page=EVENTS_SHOWN)
+        unknown = batch_lines(Batch.objects.filter(job=job, state=BatchState.UNKNOWN).select_related("round")[:20])
+    events = [timeline_event(event) for event in Event.objects.filter(job=job).order_by("-created_at", "-id")[: EVENTS_SHOWN + 1]]
+    pace = pace_of(job, events[0].at if events else None)
     prices, note = prices_of(job)
-    label, value, more = time_of(job, facts)
+    label, value, more = time_of(job, facts, rounds[-1].at if rounds else job.launched_at)
     return JobPage(
         frame=frame_of(job, "overview", facts),
         segments=segments_of(job),
         money=money_of(job),
-        batches=tuple(batches),
-        n_batches=n_batches,
+        batches=tuple(batch_lines(shown)),
+        n_batches=facts.n_batches,
         unknown=tuple(unknown),
-        rounds=tuple(round_lines(job)),
-        events=tuple(events),
-        n_events=n_events,
+        rounds=tuple(rounds),
+        events=tuple(events[:EVENTS_SHOWN]),
+        more_events=len(events) > EVENTS_SHOWN,
         settings=settings_of(job),
         prices=prices,
         price_note=note,
         time_label=label,
         time_value=value,
         time_note=more,
-        pace=pace_of(job),
-        stamp=stamp_of(job),
+        n_seen=facts.n_seen,
+        pace=pace,
+        stamp=stamp_of(job, facts, pace),
     )
 
 
@@ -508,4 +536,10 @@ def about(n_rows: int, per_row: Decimal | None) -> str:
     """ ", about $0.40" behind a number of rows, or "" where no price is known."""
     if per_row is None:
         return ""
-    return f", about {formats.usd(per_row * n_rows)}"
+    return f", {price_words(per_row * n_rows)}"
+
+
+def price_words(amount: Decimal) -> str:
+    """As a button says it: `about $0.40`, `under $0.0001`."""
+    text = formats.usd(amount)
+    return f"under {text[1:]}" if text.startswith("<") else f"about {text}"

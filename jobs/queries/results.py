@@ -32,6 +32,11 @@ class Cell:
     text: str
     kind: str = ""
 
+    @property
+    def long(self) -> bool:
+        """Whether the text needs a wide column."""
+        return len(self.text) > 24
+
 
 @dataclass(frozen=True, slots=True)
 class ResultLine:
@@ -96,6 +101,7 @@ class RowStory:
     standing: Outcome | None
     look: Look
     fields: tuple[tuple[str, str], ...]
+    retryable: bool
 
 
 def results_page(job: Job, files: RowFiles, filter: Filter, number: int, after: int | None = None) -> ResultsPage:
@@ -255,6 +261,7 @@ def row_story(job: Job, files: RowFiles, row: int, history: Sequence[Any]) -> Ro
         fields=tuple(
             (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for name, value in (parsed or {}).items()
         ),
+        retryable=line.outcome is not None and line.outcome["kind"] != OutcomeKind.SUCCEEDED,
     )
 
 
