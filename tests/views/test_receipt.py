@@ -1,0 +1,103 @@
+"""The receipt: its columns add up as shown, JSON and CSV are exact, and it works while the job runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from jobs.costs.prices import PriceSheet, Tier
+from jobs.costs.receipt import RoundUsage, Sums, receipt
+from jobs.models import Job
+from jobs.queries.receipts import receipt_page
+from jobs.words import JobState, Lane, RoundReason
+from tests.jobs import make_job
+
+D = Decimal
+
+
+def usage(number: int, sheet: PriceSheet, *sums: Sums, reason: RoundReason = RoundReason.FIRST, lane: Lane = Lane.BATCH) -> RoundUsage:
+    return RoundUsage(number, reason, lane, sheet, sums)
+
+
+def sheet_of(**lanes: str) -> PriceSheet:
+    made = {lane: (Tier(0, *[D(price)] * 5),) for lane, price in lanes.items()}
+    return PriceSheet("test", "2026-11-21", "openai", "m", bool(made), (), made)
+
+
+def sums(tokens: int, useful: bool = True, billed: str = "paid") -> Sums:
+    return Sums(0, billed, useful, 1, {"input": tokens, "output": tokens // 3})
+
+
+def job() -> Job:
+    return Job(name="j", lane=Lane.BATCH, state=JobState.COMPLETED, n_rows=3, n_succeeded=2)
+
+
+@pytest.mark.parametrize("seed", range(0, 4000, 371))
+def test_shown_parts_add_up(seed: int) -> None:
+    sheet = sheet_of(batch="0.37", direct="0.91")
+    rounds = [usage(n, sheet, sums(1_000_003 * n + seed), sums(77_777 + seed * n, useful=False)) for n in (1, 2, 3)]
+    page = receipt_page(job(), receipt(rounds, n_rows=3, standings={"succeeded": 2}))
+    lines = [line for each in page.rounds for line in each.lines]
+    for name in ("paid", "wasted", "realtime"):
+        shown = [getattr(line, name) for line in lines]
+        assert sum(shown) == getattr(page, name) == sum(getattr(each, name) for each in page.rounds)
+        exact = getattr(page.receipt, name).amount
+        assert abs(getattr(page, name) - exact) <= D(1).scaleb(-page.places) / 2
+        assert all(value == value.quantize(D(1).scaleb(-page.places)) for value in shown)
+    assert page.saved == page.realtime - page.paid  # type: ignore[operator]
+
+
+def test_unknown_prices_are_none_and_not_zero() -> None:
+    rounds = [usage(1, sheet_of(direct="1"), sums(1000)), usage(2, sheet_of(batch="1", direct="2"), sums(3_000_000))]
+    page = receipt_page(job(), receipt(rounds, n_rows=3, standings={"succeeded": 2}))
+    assert [line.paid for line in page.rounds[0].lines] == [None, None]
+    assert (page.rounds[0].paid, page.paid, page.at_least) == (None, D("4.00"), True)
+    assert page.saved == D("4.00")
+
+
+def test_uncertain_charges_stand_apart() -> None:
+    rounds = [usage(1, sheet_of(batch="1", direct="2"), sums(3_000_000), sums(3_000_000, False, "unknown"), sums(9, False, "unpaid"))]
+    page = receipt_page(job(), receipt(rounds, n_rows=3, standings={"succeeded": 2}))
+    assert (page.paid, page.uncertain_total, page.n_unpaid_tokens) == (D("4.00"), D("4.00"), 12)
+
+
+@pytest.fixture
+def settled(people: Any, sandbox: Any, data_folder: Any) -> Job:
+    return make_job(people.home, people.owner, sandbox, model="gpt-6-luna+badschema=4,errors=2", n_rows=24)
+
+
+def test_page_json_and_csv_say_the_same(as_owner: Any, settled: Job, django_assert_max_num_queries: Any) -> None:
+    url = f"/jobs/{settled.pk}/receipt"
+    with django_assert_max_num_queries(12):
+        page = as_owner.get(f"{url}/")
+    data = as_owner.get(f"{url}.json").json()
+    rows = list(csv.DictReader(io.StringIO(as_owner.get(f"{url}.csv").content.decode())))
+    settled.refresh_from_db()
+    assert D(data["paid"]) == settled.paid_usd == sum(D(row["amount_usd"]) for row in rows if row["billed"] == "paid")
+    assert D(data["realtime"]) == settled.realtime_usd
+    assert D(data["wasted"]) == settled.wasted_usd == sum(D(r["amount_usd"]) for r in rows if r["billed"] == "paid" and r["useful"] == "no")
+    totals = {row["reason"]: D(row["amount_usd"]) for row in rows if row["round"] == "total"}
+    assert (totals["paid"], totals["saved"]) == (settled.paid_usd, settled.saved_usd)
+    assert (data["job"]["name"], data["job"]["so_far"], data["rows"]) == ("Sort tickets", False, 24)
+    text = page.content.decode()
+    assert ("prices of" in text, "genai-prices" in text, "data-live=" in text) == (True, True, False)
+    assert page.context["page"].receipt.wasted.amount > 0
+
+
+def test_so_far_while_it_runs(as_owner: Any, people: Any, sandbox: Any, data_folder: Any) -> None:
+    running = make_job(people.home, people.owner, sandbox, n_rows=6, settle=False)
+    url = f"/jobs/{running.pk}/receipt/"
+    running.refresh_from_db()
+    part = as_owner.get(url, headers={"HX-Request": "true"})
+    assert ("<html" in part.content.decode(), 'data-live="10"' in part.content.decode()) == (False, True)
+    assert as_owner.get(f"{url}?v={running.version}", headers={"HX-Request": "true"}).status_code == 204
+    assert as_owner.get(f"/jobs/{running.pk}/receipt.json").json()["job"]["so_far"] is True
+
+
+def test_other_tenants_get_404(client: Any, people: Any, settled: Job) -> None:
+    client.force_login(people.outsider, backend="django.contrib.auth.backends.ModelBackend")
+    assert [client.get(f"/jobs/{settled.pk}/receipt{end}").status_code for end in ("/", ".json", ".csv")] == [404, 404, 404]
