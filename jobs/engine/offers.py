@@ -13,15 +13,18 @@ from jobs.costs.estimate import Estimate, estimate_from_counts
 from jobs.costs.lookup import ModelEntry, price_sheet
 from jobs.costs.prices import PriceSheet, Tier
 from jobs.costs.tokens import TokenModel
-from jobs.engine import drafts, pilot
+from jobs.engine import drafts, history, pilot
 from jobs.engine.estimates import models_of, output_basis, sample_of
-from jobs.models import Connection, Job, PriceOverride, PromptVersion
+from jobs.models import Calibration, Connection, Job, PriceOverride, PromptVersion
 from jobs.words import JobState, Lane, PromptKind, ProviderKind
 
 # A model of each encoding whose count is the encoding's own; the others are that count times a factor.
 _COUNTED_BY = {"o200k_base": TokenModel(ProviderKind.OPENAI, "gpt-4o"), "cl100k_base": TokenModel(ProviderKind.OPENAI, "gpt-4")}
 # Small current models, suggested where nothing was used here before; looked through on 2026-11-21.
 _SMALL = ("gpt-6-luna", "claude-haiku-5-5", "gpt-5.6-luna", "gpt-5.4-mini", "claude-haiku-4-5", "gpt-5-mini", "text-embedding-3-small")
+
+
+MOST_HISTORIES = 3  # models whose output tokens are taken from finished jobs in the table; each costs a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,15 @@ class Counts:
     def for_model(self, tokens: TokenModel) -> list[int]:
         factor = tokens.factor
         return [int((n * factor).to_integral_value(ROUND_CEILING)) for n in self.raw[tokens.rule.encoding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the workspace knows beside the price lists, read once: overrides by kind, calibrations, and models that have a history."""
+
+    overrides: Mapping[str, Mapping[str, Any]]
+    calibrations: Mapping[tuple[str, str], Decimal]
+    used: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +124,7 @@ def estimate_of(draft: Job) -> Estimate:
     assert draft.connection
     if draft.n_settled_rounds and (found := pilot.estimate_from(draft, drafts.plan_of(draft))) is not None:
         return found
-    return _offer(draft, draft.connection, _named(draft.model), counts_of(draft), _overrides(draft)).estimate
+    return _offer(draft, draft.connection, _named(draft.model), counts_of(draft), _known(draft)).estimate
 
 
 def rows_left(draft: Job) -> int:
@@ -126,18 +138,18 @@ def rows_left(draft: Job) -> int:
 def offers_of(draft: Job) -> list[Offer]:
     """Every model of the workspace's connections, unsorted, with the marks. Raises BadInput as `counts_of` does."""
     assert draft.prompt_version
-    counts, overrides = counts_of(draft), _overrides(draft)
+    counts, facts = counts_of(draft), _known(draft)
     connections = list(Connection.objects.filter(workspace=draft.workspace, archived_at__isnull=True).order_by("is_sandbox", "name"))
     made: dict[tuple[str, str], Offer] = {}
     found = []
     for connection in connections:
-        for entry in models_of(connection, draft.workspace, draft.prompt_version.kind, overrides.get(connection.kind, {})):
+        for entry in models_of(connection, draft.workspace, draft.prompt_version.kind, facts.overrides.get(connection.kind, {})):
             known = made.get((connection.kind, entry.id))
             if known is None or known.connection.is_sandbox != connection.is_sandbox:
-                known = made[(connection.kind, entry.id)] = _offer(draft, connection, entry, counts, overrides)
+                known = made[(connection.kind, entry.id)] = _offer(draft, connection, entry, counts, facts)
             found.append(replace(known, connection=connection))
     if draft.connection and draft.model and not any(_is_chosen(draft, offer) for offer in found):
-        found.append(_offer(draft, draft.connection, _named(draft.model), counts, overrides))
+        found.append(_offer(draft, draft.connection, _named(draft.model), counts, facts))
     return _marked(draft, found)
 
 
@@ -145,22 +157,33 @@ def _named(model: str) -> ModelEntry:
     return ModelEntry(model, None, has_batch=True, has_flex=False, deprecated=False)
 
 
-def _overrides(draft: Job) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _known(draft: Job) -> Known:
+    assert draft.prompt_version
+    overrides: dict[str, dict[str, Any]] = {}
     for kind, model, prices in PriceOverride.objects.filter(workspace=draft.workspace).values_list("kind", "model", "prices"):
-        found.setdefault(kind, {})[model] = prices
-    return found
+        overrides.setdefault(kind, {})[model] = prices
+    learned = Calibration.objects.filter(workspace=draft.workspace, estimated_tokens__gt=0)
+    finished = Job.objects.filter(
+        workspace=draft.workspace, state__in=history.FINISHED, prompt_version__prompt_id=draft.prompt_version.prompt_id
+    )
+    used = finished.order_by("-finished_at").values_list("model", flat=True)[:200]
+    return Known(
+        overrides,
+        {(row.kind, row.model): Decimal(row.observed_tokens) / Decimal(row.estimated_tokens) for row in learned},
+        frozenset({*list(dict.fromkeys(used))[:MOST_HISTORIES], *({draft.model} & set(used))}),
+    )
 
 
-def _offer(draft: Job, connection: Connection, entry: ModelEntry, counts: Counts, overrides: dict[str, dict[str, Any]]) -> Offer:
+def _offer(draft: Job, connection: Connection, entry: ModelEntry, counts: Counts, facts: Known) -> Offer:
     assert isinstance(draft.prompt_version, PromptVersion)
-    prices = overrides.get(connection.kind, {})
+    prices = facts.overrides.get(connection.kind, {})
     priced = entry.id.partition("+")[0] if connection.is_sandbox else entry.id
     sheet = price_sheet(connection.kind, priced, overrides=prices, today=timezone.localdate())
-    tokens = TokenModel(connection.kind, priced)
+    tokens = TokenModel(connection.kind, priced, facts.calibrations.get((connection.kind, entry.id)))
     each = counts.for_model(tokens)
     most = drafts.params_of(draft).get("max_output_tokens")
-    output = output_basis(draft.prompt_version, int(most) if most else None)
+    past = draft.workspace if entry.id in facts.used else None
+    output = output_basis(draft.prompt_version, int(most) if most else None, past, entry.id)
     estimate = estimate_from_counts(sheet, each, counts.n_rows, output, margin=tokens.margin, basis=tokens.basis)
     able = connection.kind != ProviderKind.OPENAI or entry.has_batch or connection.is_sandbox
     return Offer(

@@ -101,9 +101,9 @@ def _prompt(workspace: Workspace, user: AbstractBaseUser, version: DatasetVersio
 
 
 def _connection(workspace: Workspace) -> Connection | None:
-    """The sandbox where there is one, else any connection; asked once which models it has."""
-    usable = Connection.objects.filter(workspace=workspace, archived_at__isnull=True)
-    found = usable.order_by("-is_sandbox", "created_at").first()
-    if found is not None and found.is_sandbox and not found.models_seen:
-        test_connection(found)
-    return found
+    """The sandbox where there is one, else any connection; sandboxes are asked once which models they have."""
+    usable = list(Connection.objects.filter(workspace=workspace, archived_at__isnull=True).order_by("-is_sandbox", "created_at"))
+    for connection in usable:
+        if connection.is_sandbox and not connection.models_seen:
+            test_connection(connection)
+    return usable[0] if usable else None

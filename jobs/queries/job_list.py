@@ -22,6 +22,7 @@ ATTENTION_DAYS = 14  # an ended job with failures asks for a person this long
 LIVE = (JobState.QUEUED, JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING)
 ENDED_BADLY = (JobState.FAILED, JobState.COMPLETED_WITH_FAILURES)
 GROUPS = (("needs", "Needs you"), ("live", "Running"), ("ended", "Ended"), ("draft", "Drafts"))
+BAD = [kind for kind in OutcomeKind if kind not in (OutcomeKind.SUCCEEDED, OutcomeKind.CANCELLED)]
 SORTS = {"name": "name", "model": "model", "failed": "n_bad", "cost": "paid_usd", "started": "began", "owner": "created_by__username"}
 
 
@@ -48,7 +49,7 @@ class Line:
     job: Job
     state: JobState
     n_done: int
-    n_bad: int
+    n_bad: int  # rows that did not succeed, but for those that a person cancelled
     segments: list[dict[str, Any]]
     cost: Decimal | None  # paid so far; None before anything was paid
     estimate: str  # a range, "" where there is none
@@ -150,7 +151,9 @@ def line_of(job: Job) -> Line:
     paid = job.paid_usd if job.paid_usd or JobState(job.state).terminal else None
     if job.n_unpriced and not job.paid_usd:
         paid = None
-    return Line(job, JobState(job.state), job.n_done, job.n_unsuccessful, segments, paid, estimate_words(job.estimate, job.lane))
+    return Line(
+        job, JobState(job.state), job.n_done, job.n_unsuccessful - job.n_cancelled, segments, paid, estimate_words(job.estimate, job.lane)
+    )
 
 
 def estimate_words(estimate: Mapping[str, Any], lane: str) -> str:
@@ -192,7 +195,7 @@ def _ordered(jobs: QuerySet[Job], sort: str, now: datetime) -> QuerySet[Job]:
     if key is None:
         first = Case(When(needs_person(now), then=Value(0)), default=Value(1), output_field=IntegerField())
         return jobs.annotate(began=began, first=first).order_by("first", "-began", "pk")
-    bad = sum((F(f"n_{kind.value}") for kind in OutcomeKind if kind != OutcomeKind.SUCCEEDED), Value(0))
+    bad = sum((F(f"n_{kind.value}") for kind in BAD), Value(0))
     return jobs.annotate(began=began, n_bad=bad).order_by(f"{'-' if sort.startswith('-') else ''}{key}", "-began", "pk")
 
 

@@ -102,7 +102,6 @@ class Bill:
     ceiling: Decimal | None
     saving: str
     realtime: str
-    over_cap: str
     button: str
 
     @property
@@ -177,31 +176,27 @@ def _line(offer: Offer, picked: str) -> Line:
     )
 
 
-def bill_of(draft: Job, estimate: Estimate, left: int) -> Bill:
-    """The estimate as the review page shows it, for the rows that are still to be sent."""
+def bill_of(draft: Job, estimate: Estimate, left: int, pace: str = "") -> Bill:
+    """The estimate as the review page shows it, for the rows that are still to be sent. `pace`: how long batches took here, in words."""
     assert draft.connection
     lane = Lane(draft.lane)
     part = Decimal(left) / estimate.n_rows if estimate.n_rows else Decimal(0)
     ranges = {name: _scaled(found.low, found.high, part) for name, found in estimate.lanes.items()}
-    chosen, high = ranges[str(lane)], estimate.lanes[str(lane)].high
+    chosen = ranges[str(lane)]
     ceiling = estimate.lanes[str(lane)].ceiling
     saving = estimate.saving(lane)
     rows = f"{left:,} row{'' if left == 1 else 's'}"
-    over = ""
-    if draft.cap_usd is not None and high is not None and high * part > draft.cap_usd:
-        over = "The upper end of the estimate is above the cap: the job may hold before its last rows, until the cap is raised."
     return Bill(
         estimate=estimate,
         n_rows=estimate.n_rows,
         left=left,
-        lanes=_lanes(draft.connection, estimate, ranges),
+        lanes=_lanes(draft.connection, estimate, ranges, pace),
         range=chosen,
         why=estimate.lanes[str(lane)].reason,
         words=f"about {chosen}" if chosen else "price unknown",
         ceiling=None if ceiling is None else ceiling * part,
         saving=usd_range(saving[0] * part, saving[1] * part) if saving and saving[1] > 0 else "",
         realtime=ranges[str(Lane.DIRECT)],
-        over_cap=over,
         button=f"Launch {rows}, about {chosen}" if chosen else f"Launch {rows}, price unknown",
     )
 
@@ -212,11 +207,11 @@ def _scaled(low: Decimal | None, high: Decimal | None, part: Decimal) -> str:
     return usd_range(low * part, None if high is None else high * part)
 
 
-def _lanes(connection: Connection, estimate: Estimate, ranges: dict[str, str]) -> list[LaneChoice]:
+def _lanes(connection: Connection, estimate: Estimate, ranges: dict[str, str], pace: str) -> list[LaneChoice]:
     able = abilities_of(connection.kind)
     can = {Lane.BATCH: able.batch, Lane.FLEX: able.flex, Lane.DIRECT: True}
     takes = {
-        Lane.BATCH: "Within 24 hours, often much sooner. What has not run by then expires and is not charged.",
+        Lane.BATCH: f"Within 24 hours{pace or ', often much sooner'}. What has not run by then expires and is not charged.",
         Lane.FLEX: "Ordinary calls at a low priority: slower, and at busy times refused for a while.",
         Lane.DIRECT: "Starts at once, as fast as the connection's limits allow.",
     }

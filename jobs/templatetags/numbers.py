@@ -90,6 +90,15 @@ def cell(value: Any) -> Any:
 
 
 @register.filter
+def per_million(price: Decimal | None) -> str:
+    """A price per million tokens: at least two places, and all that it has."""
+    if price is None:
+        return UNKNOWN
+    places = max(2, -int(price.normalize().as_tuple().exponent))
+    return f"{price:,.{places}f}"
+
+
+@register.filter
 def json_pretty(value: Any) -> str:
     """JSON text, or a value, with an indent of two; text that is not JSON comes back as it is."""
     try:

@@ -38,6 +38,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "live": page.live,
         "mark": _mark(page.live),
         "every": LIVE_SECONDS,
+        "places": page.places,
     }
     return render(request, "jobs/_list.html" if part else "jobs/list.html", context)
 
@@ -49,7 +50,9 @@ def _live(request: HttpRequest) -> HttpResponse:
     if _mark(lines) == request.GET.get("mark"):
         return HttpResponse(status=204)
     living = [line for line in lines if line.live]
-    return render(request, "jobs/_list_cells.html", {"lines": lines, "live": living, "mark": _mark(living), "every": LIVE_SECONDS})
+    places = 4 if request.GET.get("places") == "4" else 2  # those of the column that the cells stand in
+    context = {"lines": lines, "live": living, "mark": _mark(living), "every": LIVE_SECONDS, "places": places}
+    return render(request, "jobs/_list_cells.html", context)
 
 
 def _mark(lines: list[Line]) -> str:

@@ -15,15 +15,16 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jobs.access import current_workspace, get_connection, get_dataset_version, get_job, get_prompt_version, member
-from jobs.engine import drafts, offers, preview
+from jobs.access import current_membership, current_workspace, get_connection, get_dataset_version, get_job, get_prompt_version, member
+from jobs.engine import budget, drafts, history, offers, preview
 from jobs.engine.launch import launch
 from jobs.errors import BadInput
+from jobs.formats import duration
 from jobs.forms.launch import DataForm, ModelForm, PromptForm, TermsForm
 from jobs.models import DatasetVersion, Job, PromptVersion, Workspace
 from jobs.queries import launch as queries
 from jobs.queries import offers as tables
-from jobs.words import JobState, Role
+from jobs.words import JobState, Lane, Role
 
 StepView = Callable[[HttpRequest, Job], HttpResponse]
 
@@ -262,13 +263,17 @@ def review_page(request: HttpRequest, draft: Job, form: TermsForm | None, proble
 
 
 def _costs(draft: Job) -> dict[str, Any]:
-    """The lanes with their prices, and the words of the button."""
+    """The lanes with their prices, the words of the button, and the caps that would be crossed."""
+    assert draft.connection
     try:
         found = offers.estimate_of(draft)
         left = offers.rows_left(draft)
     except BadInput as error:
         return {"uncounted": str(error)}
-    return {"bill": tables.bill_of(draft, found, left)}
+    known = history.pace_of(draft.workspace, draft.connection.kind, draft.model, left, sandbox=draft.connection.is_sandbox)
+    pace = f"; here {duration(known.median)} is usual, and 9 of 10 took less than {duration(known.slow)}" if known else ""
+    crossings = budget.crossings(draft.workspace, found, Lane(draft.lane), draft.cap_usd, draft.paid_usd)
+    return {"bill": tables.bill_of(draft, found, left, pace), "crossings": [each.words for each in crossings]}
 
 
 def _short(value: Decimal | None) -> str:
@@ -290,7 +295,10 @@ def go(request: HttpRequest, draft: Job) -> HttpResponse:
     try:
         bill = _costs(draft).get("bill")
         estimate = {**bill.estimate.to_json(), "words": bill.words} if bill else {}
-        job = launch(drafts.plan_of(draft, estimate), request.user, draft)  # type: ignore[arg-type]
+        plan = drafts.plan_of(draft, estimate)
+        if request.POST.get("approve") and current_membership(request).may(Role.ADMIN):
+            plan.approved_by = request.user  # type: ignore[assignment]
+        job = launch(plan, request.user, draft)  # type: ignore[arg-type]
     except BadInput as error:
         return review_page(request, draft, None, str(error))
     return to_job(job)

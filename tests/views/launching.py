@@ -13,16 +13,29 @@ from jobs.models import Connection, DatasetVersion, Job, Prompt, PromptVersion
 MODEL = "gpt-6-luna"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 TABLE = "id,text\n" + "\n".join(f"{n},Where is parcel {n}?" for n in range(40)) + "\n"
-SCHEMA = {"type": "object", "properties": {"topic": {"type": "string", "enum": ["delivery", "other"]}}, "required": ["topic"], "additionalProperties": False}
+SCHEMA = {
+    "type": "object",
+    "properties": {"topic": {"type": "string", "enum": ["delivery", "other"]}},
+    "required": ["topic"],
+    "additionalProperties": False,
+}
 
 
 def login(client: Any, user: Any) -> None:
     client.force_login(user, backend=BACKEND)
 
 
-def make_connection(workspace: Any, name: str = "Sandbox", url: str = "http://127.0.0.1:9/v1", kind: str = "openai", **fields: Any) -> Connection:
+def make_connection(
+    workspace: Any, name: str = "Sandbox", url: str = "http://127.0.0.1:9/v1", kind: str = "openai", **fields: Any
+) -> Connection:
     connection = Connection(
-        workspace=workspace, name=name, kind=kind, base_url=url, is_sandbox=fields.pop("is_sandbox", True), models_seen=fields.pop("seen", [MODEL]), **fields
+        workspace=workspace,
+        name=name,
+        kind=kind,
+        base_url=url,
+        is_sandbox=fields.pop("is_sandbox", True),
+        models_seen=fields.pop("seen", [MODEL]),
+        **fields,
     )
     seal_key(connection, "sk-test-0000000000")
     connection.save()
@@ -44,7 +57,9 @@ def make_prompt(workspace: Any, user: str = "Sort: {{ text }}", name: str = "Sor
 def make_draft(people: Any, connection: Connection | None = None, user: str = "Sort: {{ text }}") -> Job:
     """A draft with everything chosen, of the analyst."""
     connection = connection or make_connection(people.home)
-    draft = drafts.start(people.home, people.analyst, make_table(people.home, people.analyst), make_prompt(people.home, user, schema=SCHEMA))
+    draft = drafts.start(
+        people.home, people.analyst, make_table(people.home, people.analyst), make_prompt(people.home, user, schema=SCHEMA)
+    )
     return drafts.choose_model(draft, connection, MODEL, {})
 
 

@@ -1,0 +1,135 @@
+"""The way to a first job in Chromium: sample data, review, launch; back and forward; the keyboard alone; a double click."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from jobs.models import Job
+from tests.views.launching import BACKEND, MODEL, make_connection, make_draft
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def analyst(page: Any, live_server: Any, client: Any, people: Any, data_folder: Any) -> Any:
+    """A page signed in as the analyst; what the browser complained of is in `page.complaints`."""
+    client.force_login(people.analyst, backend=BACKEND)
+    name = settings.SESSION_COOKIE_NAME
+    page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.home = live_server.url
+    return page
+
+
+def test_first_use_to_a_launched_job_in_three_clicks(analyst: Any, people: Any) -> None:
+    make_connection(people.home)
+    analyst.goto(analyst.home + "/")
+    analyst.get_by_role("button", name="Load sample data").click()
+    analyst.get_by_text("Ticket T-01").first.wait_for()
+    analyst.get_by_role("link", name="Review", exact=True).last.click()
+    analyst.get_by_role("button", name=re.compile(r"^Launch 60 rows, about \$0\.0")).click()
+    analyst.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}/$"))
+    assert analyst.get_by_role("heading", level=1).inner_text() == "Sort support tickets × Support tickets (sample)"
+    assert [(job.state, job.n_rows, job.model) for job in Job.objects.all()] == [("queued", 60, MODEL)]
+    analyst.go_back()  # the review of a launched draft is its job
+    analyst.wait_for_url(re.compile(r"/(jobs|launch)/[0-9a-f-]{36}/"))
+    analyst.reload()
+    assert "/jobs/" in analyst.url
+    assert Job.objects.get().rounds.count() == 1
+    assert analyst.complaints == []
+
+
+def test_back_and_forward_keep_the_draft(analyst: Any, people: Any) -> None:
+    draft = make_draft(people)
+    analyst.goto(f"{analyst.home}/launch/{draft.pk}/model/")
+    analyst.locator("#models table").wait_for()
+    analyst.get_by_label("Most output tokens per row").fill("77")
+    analyst.get_by_role("button", name="Skip to review").click()
+    analyst.wait_for_url("**/review/")
+    analyst.get_by_label("Real time").check()
+    analyst.locator("#lane-direct:checked").wait_for()
+    analyst.go_back()
+    analyst.wait_for_url("**/model/")
+    assert analyst.get_by_label("Most output tokens per row").input_value() == "77"
+    analyst.go_forward()
+    analyst.wait_for_url("**/review/")
+    assert analyst.get_by_label("Real time").is_checked()
+    assert "at most 77 tokens out" in analyst.locator(".review-what").inner_text()
+    draft.refresh_from_db()
+    assert (draft.lane, draft.draft["changes"]) == ("direct", {"max_output_tokens": 77})
+
+
+def test_a_double_click_launches_once(analyst: Any, people: Any) -> None:
+    draft = make_draft(people)
+    analyst.goto(f"{analyst.home}/launch/{draft.pk}/review/")
+    analyst.get_by_role("button", name=re.compile("^Launch 40 rows")).dblclick(no_wait_after=True)
+    analyst.wait_for_url(f"**/jobs/{draft.pk}/")
+    job = Job.objects.get()
+    assert (job.state, job.rounds.count(), job.events.filter(kind="launched").count()) == ("queued", 1, 1)
+
+
+def test_the_way_by_keyboard_alone(analyst: Any, people: Any) -> None:
+    """From the list to a launched job with Tab, Space, arrows and Enter."""
+    make_draft(people)
+    Job.objects.all().delete()
+    analyst.goto(analyst.home + "/jobs/")
+    analyst.keyboard.press("n")
+    analyst.wait_for_url("**/launch/")
+    tab_to(analyst, "input[name=dataset_version]")
+    analyst.keyboard.press("Space")
+    analyst.keyboard.press("Enter")
+    analyst.wait_for_url("**/prompt/")
+    tab_to(analyst, "input[name=prompt_version]")
+    analyst.keyboard.press("Space")
+    analyst.keyboard.press("Enter")
+    analyst.wait_for_url("**/model/")
+    analyst.locator("#models table").wait_for()
+    tab_to(analyst, "input[name=pick]")
+    assert analyst.locator("input[name=pick]:checked").count() == 1
+    analyst.keyboard.press("Enter")
+    analyst.wait_for_url("**/try/")
+    analyst.locator(".tries").wait_for()
+    tab_to(analyst, ".launch-foot .btn-primary")
+    analyst.keyboard.press("Enter")
+    analyst.wait_for_url("**/review/")
+    tab_to(analyst, "#launch-go")
+    analyst.keyboard.press("Enter")
+    analyst.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}/$"))
+    assert Job.objects.get().state == "queued"
+
+
+def tab_to(page: Any, selector: str) -> None:
+    """Press Tab until the focus is on a match, as a person without a mouse would."""
+    for _ in range(90):
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab never reaches {selector}")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_home_list_and_launch(analyst: Any, people: Any, theme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    draft = make_draft(people)
+    analyst.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    waits = {"model": "#models table", "try": ".tries", "prompt": "#first-row .code"}
+    paths = ["/", "/jobs/", "/launch/", *(f"/launch/{draft.pk}/{step}/" for step in ("data", "prompt", "model", "try", "review"))]
+    found = {}
+    for path in paths:
+        analyst.goto(analyst.home + path)
+        if wait := waits.get(path.rstrip("/").rpartition("/")[2]):
+            analyst.locator(wait).wait_for()
+        bad = [
+            (v["id"], v["nodes"][0]["html"][:160])
+            for v in Axe().run(analyst).response["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        if bad:
+            found[path] = bad
+    assert found == {}
