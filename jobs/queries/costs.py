@@ -49,7 +49,7 @@ NAMES = {
 }
 SORTS = {"launched": "at", "paid": "paid_usd", "saved": "saved", "wasted": "wasted_usd", "rows": "n_rows", "name": "name"}
 PAGE = 50
-TOP = 10
+TOP = 8
 ZERO = Decimal(0)
 
 
@@ -270,9 +270,10 @@ def groups_chart(groups: list[Sums], by: str) -> Chart:
     useful = [None if a is None or b is None else a - b for a, b in zip(paid, wasted, strict=True)]
     series = [Series("For rows that succeeded", useful), Series("Wasted on failed attempts", wasted)]
     word = DIMENSIONS[by].lower()
-    return bars_by_category(
-        DIMENSIONS[by], names, series, caption=f"What each {word} cost, and how much of it was wasted.", unit="dollars", stacked=True
-    )
+    caption = f"What each {word} cost, and how much of it was wasted."
+    chart = bars_by_category(DIMENSIONS[by], names, series, caption=caption, unit="dollars", stacked=True)
+    chart.figure["layout"]["yaxis"]["dtick"] = 1  # every bar is named, however narrow the page
+    return chart
 
 
 def _accuracy(jobs: QuerySet[Any]) -> Chart | None:
