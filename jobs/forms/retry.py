@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.http import QueryDict
@@ -14,7 +14,7 @@ from jobs.engine.spec import sheet_for
 from jobs.errors import BadInput
 from jobs.forms.results import CAUSES, row_filter
 from jobs.models import Batch, Connection, Job, PromptVersion
-from jobs.queries.job import cost_per_row, price_words
+from jobs.queries.job_money import cost_per_row, price_words
 from jobs.queries.results import retryable
 from jobs.rows.choose import Wanted
 from jobs.rows.query import Filter, Query, RowFiles
@@ -100,8 +100,10 @@ class ChangesForm(forms.Form):
         self.job = job
         own = Connection.objects.filter(workspace=job.workspace_id, archived_at=None).order_by("name")
         versions = PromptVersion.objects.filter(prompt=job.prompt_version.prompt_id).select_related("prompt").order_by("-number")
-        self.fields["connection"].queryset = own  # type: ignore[attr-defined]
-        self.fields["prompt_version"].queryset = versions  # type: ignore[attr-defined]
+        for name, found in (("connection", own), ("prompt_version", versions)):
+            field = cast(forms.ModelChoiceField, self.fields[name])
+            field.queryset = found
+            field.choices = [(each.pk, str(each)) for each in found]  # listed once; the field itself would ask twice
 
     def changes(self) -> Changes:
         """Only what differs from the job. The form must be valid."""

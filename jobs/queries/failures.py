@@ -7,7 +7,8 @@ from decimal import Decimal
 
 from jobs import formats
 from jobs.models import Job, Round
-from jobs.queries.job import Frame, Segment, about, cost_per_row, dollars, facts_of, frame_of, pace_of, rows_url, segments_of, stamp_of
+from jobs.queries.job import Frame, Segment, facts_of, frame_of, pace_of, rows_url, segments_of, stamp_of
+from jobs.queries.job_money import about, cost_per_row, dollars
 from jobs.rows.query import CauseCount, Query, RowFiles
 from jobs.words import PENDING, Advice, Cause, Look, OutcomeKind, Remedy, RoundState
 

@@ -10,15 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, Max, Q, QuerySet, Sum
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
 from jobs import formats
-from jobs.costs.estimate import Estimate
-from jobs.costs.prices import PriceSheet
 from jobs.models import Batch, Event, Job
-from jobs.words import PENDING, PENDING_LOOK, TOKEN_KIND_LABELS, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState
+from jobs.queries.job_money import Money, link, money_of, prices_of, settings_of
+from jobs.words import PENDING, PENDING_LOOK, BatchState, JobState, Look, OutcomeKind, RoundReason, RoundState
 
 BATCHES_SHOWN = 10
 EVENTS_SHOWN = 12
@@ -44,33 +43,6 @@ class Tab:
     url: str
     current: bool
     count: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """Dollars of a job so far. `paid` is None where no price is known (`why` says so); estimates are of the job's lane."""
-
-    paid: Decimal | None
-    realtime: Decimal | None
-    saved: Decimal | None
-    saved_share: str
-    estimate: str
-    estimate_note: str
-    n_unpriced: int
-    why: str
-    places: int
-
-    @property
-    def paid_words(self) -> str:
-        return dollars(self.paid, self.places)
-
-    @property
-    def realtime_words(self) -> str:
-        return dollars(self.realtime, self.places)
-
-    @property
-    def saved_words(self) -> str:
-        return dollars(self.saved, self.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +116,6 @@ class JobPage:
     stamp: str  # changes with anything that the page shows
 
 
-def link(name: str, *args: Any) -> str:
-    """The address of a page, or "" where this installation has no such page."""
-    try:
-        return reverse(name, args=args)
-    except NoReverseMatch:
-        return ""
-
-
 def rows_url(job: Job, **params: Any) -> str:
     return f"{reverse('job-rows', args=[job.pk])}?{urlencode(params, doseq=True)}" if params else reverse("job-rows", args=[job.pk])
 
@@ -189,29 +153,6 @@ def segments_of(job: Job) -> tuple[Segment, ...]:
         if n or label == "Succeeded":
             found.append(Segment(tone, label, n, rows_url(job, kind=[str(kind) for kind in kinds]) if n else ""))
     return tuple(found)
-
-
-def money_of(job: Job) -> Money:
-    """Paid, real time and estimate; unknown prices are said, never shown as zero."""
-    sheet = PriceSheet.from_json(job.sheet) if job.sheet else None
-    known = sheet is not None and bool(sheet.tiers(job.lane))
-    why = "" if known else (sheet.why_unknown(job.lane) if sheet else "No price is known.")
-    estimate, note = "–", "no estimate was made"
-    if job.estimate.get("lanes"):
-        lane = Estimate.from_json(job.estimate).lanes.get(job.lane)
-        if lane is not None:
-            estimate, note = formats.usd_range(lane.low, lane.high), lane.reason or "when it was launched"
-    paid = job.paid_usd if known else None
-    realtime = job.realtime_usd if known else None
-    saved = realtime - paid if paid is not None and realtime is not None else None
-    share = f"{int(saved * 100 / realtime)} % less than real time" if saved is not None and realtime else "against real time"
-    places = formats.usd_places([realtime]) if realtime else 2
-    return Money(paid, realtime, saved, share, estimate, note, job.n_unpriced, why, places)
-
-
-def dollars(amount: Decimal | None, places: int) -> str:
-    """Dollars at the precision of their neighbours; nothing is `$0`, unknown is `–`."""
-    return "$0" if amount == 0 else formats.usd(amount, places)
 
 
 def frame_of(job: Job, current: str, facts: Facts | None = None) -> Frame:
@@ -418,49 +359,6 @@ def round_lines(job: Job) -> list[RoundLine]:
     return found
 
 
-def settings_of(job: Job) -> tuple[tuple[str, str, str], ...]:
-    """What was frozen at launch: label, value, address."""
-    assert job.connection is not None
-    assert job.dataset_version is not None
-    assert job.prompt_version is not None
-    version, prompt = job.dataset_version, job.prompt_version
-    most = job.spec.get("max_output_tokens")
-    lines = [
-        ("Dataset", f"{version}, {version.n_rows:,} rows", link("dataset-detail", version.dataset_id)),
-        ("Prompt", str(prompt), link("prompt-detail", prompt.prompt_id)),
-        ("Model", job.model, ""),
-        ("Connection", job.connection.name, link("connection-list")),
-        ("Lane", Lane(job.lane).label, ""),
-        ("Max output tokens", f"{most:,}" if most else "no limit set", ""),
-        *((name.replace("_", " ").capitalize(), str(value), "") for name, value in (job.spec.get("params") or {}).items()),
-        ("Attempts per row", f"at most {job.max_attempts}", ""),
-    ]
-    if job.cap_usd is not None:
-        lines.append(("Spending limit", formats.usd(job.cap_usd), ""))
-    if job.launched_at:
-        by = f" by {job.created_by.get_username()}" if job.created_by else ""
-        lines.append(("Launched", f"{timezone.localtime(job.launched_at):%-d %b %Y, %H:%M}{by}", ""))
-    return tuple(lines)
-
-
-def prices_of(job: Job) -> tuple[tuple[tuple[str, str, str], ...], str]:
-    """The frozen prices per million tokens on this lane and in real time, and where they come from."""
-    sheet = PriceSheet.from_json(job.sheet) if job.sheet else None
-    tiers = sheet.tiers(job.lane) if sheet else ()
-    if sheet is None or not tiers:
-        return (), sheet.why_unknown(job.lane) if sheet else "No price is known."
-    direct = sheet.tiers(Lane.DIRECT)
-    kinds = [kind for kind in TOKEN_KIND_LABELS if not kind.startswith("cache_write")]
-    known = [tier.price(kind) for tier in (tiers[0], *direct[:1]) for kind in kinds]
-    places = max(2, *(-int(price.normalize().as_tuple().exponent) for price in known))
-    lines = []
-    for kind in kinds:
-        shown = f"{direct[0].price(kind):.{places}f}" if direct else "–"
-        lines.append((TOKEN_KIND_LABELS[kind], f"{tiers[0].price(kind):.{places}f}", shown))
-    note = f"{sheet.source}, {sheet.as_of}"
-    return tuple(lines), f"{note}; other prices above {tiers[1].above:,} input tokens a row" if len(tiers) > 1 else note
-
-
 def time_of(job: Job, facts: Facts, begun: datetime | None) -> tuple[str, str, str]:
     """Label, value and note of the tile of time: how long it took; what is left, if there is a signal; else when the provider gives up."""
     now = timezone.now()
@@ -476,8 +374,8 @@ def time_of(job: Job, facts: Facts, begun: datetime | None) -> tuple[str, str, s
         each = elapsed / done * left
         return (
             "Time left",
-            f"about {formats.duration_range(each * 0.7, each * 1.6)}",
-            f"{done:,} of {job.n_rows:,} rows are done at the provider",
+            formats.duration_range(each * 0.7, each * 1.6),
+            f"roughly; {done:,} of {job.n_rows:,} rows are done at the provider",
         )
     if facts.expires_at:
         return (
@@ -520,26 +418,3 @@ def job_page(job: Job) -> JobPage:
         pace=pace,
         stamp=stamp_of(job, facts, pace),
     )
-
-
-def cost_per_row(job: Job) -> Decimal | None:
-    """What a row of this job costs, as observed: the mean of its rows that succeeded, else of all answers; None where unknown."""
-    answered = job.n_succeeded + job.n_invalid
-    if not answered or job.n_unpriced or (job.sheet and not job.sheet.get("known")):
-        return None
-    if job.n_succeeded:
-        return max(Decimal(0), job.paid_usd - job.wasted_usd) / job.n_succeeded
-    return job.paid_usd / answered
-
-
-def about(n_rows: int, per_row: Decimal | None) -> str:
-    """ ", about $0.40" behind a number of rows, or "" where no price is known."""
-    if per_row is None:
-        return ""
-    return f", {price_words(per_row * n_rows)}"
-
-
-def price_words(amount: Decimal) -> str:
-    """As a button says it: `about $0.40`, `under $0.0001`."""
-    text = formats.usd(amount)
-    return f"under {text[1:]}" if text.startswith("<") else f"about {text}"

@@ -11,7 +11,8 @@ from django.views.decorators.http import require_GET
 from jobs.access import get_job, member
 from jobs.engine.launch import new_token
 from jobs.queries.failures import failures_page
-from jobs.queries.job import link, stamp_of
+from jobs.queries.job import stamp_of
+from jobs.queries.job_money import link
 from jobs.views.job import crumbs_of, draft_page, files_of, live, may_run
 from jobs.words import JobState
 

@@ -16,7 +16,8 @@ from jobs.engine.places import table_of
 from jobs.engine.view import standing_of
 from jobs.forms.results import page_number
 from jobs.models import Job
-from jobs.queries.job import about, batches_page, cost_per_row, events_page, frame_of, job_page, link, stamp_of
+from jobs.queries.job import batches_page, events_page, frame_of, job_page, stamp_of
+from jobs.queries.job_money import about, cost_per_row, link
 from jobs.rows.query import RowFiles
 from jobs.words import JobState, Role
 

@@ -25,7 +25,7 @@ from jobs.engine.preview import render as render_prompt
 from jobs.errors import BadInput
 from jobs.forms.results import KINDS, RowFilter, page_number, row_filter
 from jobs.models import Batch
-from jobs.queries.job import link
+from jobs.queries.job_money import link
 from jobs.queries.results import PER_PAGE, Outcome, answer_charts, batches_with, neighbours, results_page, row_story
 from jobs.rows.cut import line_of
 from jobs.rows.export import Export, csv_chunks, jsonl_chunks, write_parquet

@@ -17,7 +17,8 @@ from jobs.engine.retry import Changes, retry
 from jobs.errors import BadInput
 from jobs.forms.retry import ChangesForm, Scope, price_of, scope_again, scope_of
 from jobs.models import Job
-from jobs.queries.job import frame_of, link
+from jobs.queries.job import frame_of
+from jobs.queries.job_money import link
 from jobs.views.job import crumbs_of, draft_page, files_of
 from jobs.words import JobState, Role
 

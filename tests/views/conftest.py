@@ -11,6 +11,7 @@ import pytest
 from django.core import serializers
 from django.test import Client
 
+from jobs.engine.remote import seal_key
 from jobs.models import Batch, Connection, Dataset, DatasetVersion, Event, Job, Prompt, PromptVersion, Round
 from tests.jobs import make_job
 
@@ -41,6 +42,7 @@ def job(people: Any, sandbox: Any, data_folder: Path, made_once: dict[str, Any])
             each.object.created_by_id = people.owner.pk
         if isinstance(each.object, Connection):
             each.object.base_url = sandbox.openai_url
+            seal_key(each.object, "sk-test-1234567890")
         each.save()
     found: Job = Job.objects.get(pk=made_once["pk"])
     return found
