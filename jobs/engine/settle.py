@@ -48,6 +48,7 @@ def _merge(job: Job, round_: Round, lease: Lease) -> None:
     assert target is not None
     base = places.standings_file(job, job.n_settled_rounds)
     files = [(round_.number, places.outcomes_file(batch)) for batch in round_.batches.filter(state__in=CLOSED).order_by("number")]
+    crash.point("before merge")
     with lease.kept():
         merge_standings(base, files, target)
     crash.point("after merge")
@@ -55,6 +56,7 @@ def _merge(job: Job, round_: Round, lease: Lease) -> None:
         lease.write({"n_settled_rounds": round_.number - 1}, n_settled_rounds=round_.number)
         Round.objects.filter(pk=round_.pk).update(state=RoundState.SETTLED, settled_at=timezone.now())
         note(job, "round:settled", f"Round {round_.number} is settled: {round_.n_rows:,} rows")
+    crash.point("after round")
     job.n_settled_rounds = round_.number
     older = places.standings_file(job, round_.number - 2)  # the one before the last stays a while, for pages that are being read
     if older is not None:
@@ -96,7 +98,8 @@ def _finish(job: Job, lease: Lease) -> None:
     else:
         state, words = JobState.FAILED, f"Failed: none of {job.n_rows:,} rows succeeded"
     with transaction.atomic():
-        lease.write(state=state, finished_at=timezone.now(), needs="")
+        # A cancel that came since is not passed over: then LostLease, and the next look finishes the job as cancelled.
+        lease.write({"cancel_requested_at": job.cancel_requested_at}, state=state, finished_at=timezone.now(), needs="")
         note(job, "finished", words)
         if state in history.FINISHED and job.launched_at is not None and not job.n_learned:
             history.learn(job)

@@ -1,0 +1,135 @@
+"""Orphans: batches at the provider that the ledger does not know. Listed, and cancelled or set aside by a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.utils import timezone
+
+from jobs.engine import audit_log, twins
+from jobs.engine.decide import UNDECIDED
+from jobs.engine.remote import calling
+from jobs.errors import BadInput, ProviderError
+from jobs.models import Batch, Connection, Event
+from jobs.providers.base import Provider, RemoteBatch
+
+MAX_PAGES = 20
+DAYS = 30
+KEY = "orphans"  # in Connection.learned
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """One batch that is not in the ledger. `made_by_us` says that it carries a token of batchui, perhaps of another deployment;
+    `could_be` are ids of batches that are being looked for and that a person may adopt it as (`decide.adopt`)."""
+
+    id: str
+    status: str
+    ended: bool
+    created_at: str
+    n_requests: int | None
+    made_by_us: bool
+    could_be: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """What was found at `at` (None: never looked). `complete` is False where the list was longer than was walked."""
+
+    found: tuple[Orphan, ...]
+    at: datetime | None
+    complete: bool
+
+
+def orphans_of(connection: Connection) -> Orphans:
+    """What the last look found, without those that were set aside; no call."""
+    kept = connection.learned.get(KEY) or {}
+    ignored = set(kept.get("ignored", []))
+    found = tuple(Orphan(**{**each, "could_be": tuple(each["could_be"])}) for each in kept.get("found", []) if each["id"] not in ignored)
+    at = datetime.fromisoformat(kept["at"]) if kept.get("at") else None
+    return Orphans(found, at, bool(kept.get("complete", False)))
+
+
+def look(connection: Connection) -> Orphans:
+    """Walk the provider's list and keep what the ledger does not know. Raises BadInput where the provider cannot be asked."""
+    known, lost = known_ids(connection), list(Batch.objects.filter(connection=connection, state__in=UNDECIDED))
+    try:
+        with calling(connection) as provider:
+            remotes, complete = _walk(provider)
+    except ProviderError as error:
+        raise BadInput(f"The provider could not be asked: {error.message}") from error
+    found = [_orphan(remote, lost) for remote in remotes if remote.id not in known]
+    _keep(connection, found=[asdict(each) for each in found], at=timezone.now().isoformat(), complete=complete)
+    return orphans_of(connection)
+
+
+def _walk(provider: Provider) -> tuple[list[RemoteBatch], bool]:
+    """The batches of the last days, newest first, and whether the walk came to the end of them."""
+    oldest, cursor = timezone.now() - timedelta(days=DAYS), None
+    found: dict[str, RemoteBatch] = {}
+    for _ in range(MAX_PAGES):
+        page = provider.list(cursor)
+        found |= {remote.id: remote for remote in page.batches}
+        if page.next is None or (page.batches and page.batches[-1].created_at and page.batches[-1].created_at < oldest):
+            return list(found.values()), True
+        if page.next == cursor or not page.batches:
+            break
+        cursor = page.next
+    return list(found.values()), False
+
+
+def known_ids(connection: Connection) -> set[str]:
+    """Every id at the provider that the ledger speaks of: its batches, refused tries of them, twins and late ones."""
+    batches = Batch.objects.filter(connection=connection)
+    ids = set(batches.exclude(provider_batch_id="").values_list("provider_batch_id", flat=True))
+    for past in batches.exclude(past_tokens=[]).values_list("past_tokens", flat=True):
+        ids.update(past)
+    late = Event.objects.filter(batch__connection=connection, kind="batch:late")
+    return ids | twins.ids_of(connection) | {event.data["provider_batch_id"] for event in late}
+
+
+def _orphan(remote: RemoteBatch, lost: list[Batch]) -> Orphan:
+    could_be = tuple(str(batch.pk) for batch in lost if _fits(batch, remote))
+    created = remote.created_at.isoformat() if remote.created_at else ""
+    return Orphan(remote.id, remote.status, remote.ended, created, remote.n_requests, bool(remote.token), could_be)
+
+
+def _fits(batch: Batch, remote: RemoteBatch) -> bool:
+    if remote.token:
+        return remote.token in (batch.submit_token, *batch.past_tokens)
+    if remote.input_file_id and batch.upload_id:
+        return remote.input_file_id == batch.upload_id
+    return not remote.n_requests or remote.n_requests == batch.n_requests
+
+
+def cancel(connection: Connection, user: AbstractBaseUser | None, provider_batch_id: str) -> Orphans:
+    """Ask the provider to end an orphan; audited. Raises BadInput where it is a batch of the ledger, or the provider refuses."""
+    if provider_batch_id in known_ids(connection) - twins.ids_of(connection):
+        raise BadInput(f"{provider_batch_id} belongs to a job.", "Cancel the job instead.")
+    try:
+        with calling(connection) as provider:
+            provider.cancel(provider_batch_id)
+    except ProviderError as error:
+        raise BadInput(f"The provider did not cancel {provider_batch_id}: {error.message}") from error
+    audit_log.write(connection.workspace, user, "orphan cancelled", connection.name, provider_batch_id=provider_batch_id)
+    return look(connection)
+
+
+def ignore(connection: Connection, user: AbstractBaseUser | None, provider_batch_id: str) -> Orphans:
+    """Do not show it again; it stays as it is at the provider. Audited."""
+    connection.refresh_from_db(fields=["learned"])
+    ignored = (connection.learned.get(KEY) or {}).get("ignored", [])
+    _keep(connection, ignored=sorted({*ignored, provider_batch_id}))
+    audit_log.write(connection.workspace, user, "orphan set aside", connection.name, provider_batch_id=provider_batch_id)
+    return orphans_of(connection)
+
+
+def _keep(connection: Connection, **fields: Any) -> None:
+    with transaction.atomic():
+        learned = Connection.objects.select_for_update().get(pk=connection.pk).learned
+        connection.learned = {**learned, KEY: {**(learned.get(KEY) or {}), **fields}}
+        Connection.objects.filter(pk=connection.pk).update(learned=connection.learned)

@@ -1,0 +1,145 @@
+"""kill -9 at every named point, in a real process; another one goes on: each batch was made once, each row counted once, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.books import recount
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Place:
+    """A deployment of its own: data folder, database, sandbox."""
+
+    folder: Path
+    sandbox: Any
+    env: dict[str, str]
+
+    def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=self.env, check=check, capture_output=True, text=True, timeout=120)
+
+    def run_job(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", "run_job", "--poll-seconds", "0.05", "--out", str(self.folder / "out.csv"), *arguments]
+        return subprocess.run(command, cwd=ROOT, env={**self.env, **env}, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: Any) -> Path:
+    """A migrated database, made once."""
+    folder = tmp_path_factory.mktemp("template")
+    env = _env(folder)
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=env, check=True, timeout=120)
+    return Path(folder)
+
+
+def _env(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BATCHUI_", "DJANGO_", "DATABASE", "REDIS"))}
+    windows = {"BATCHUI_LEASE_SECONDS": "1.5", "BATCHUI_SANDBOX_ABSENCE_SECONDS": "0.8", "BATCHUI_NUDGE": "0"}
+    return {**kept, **windows, "BATCHUI_DATA": str(folder), "KEY": "sk-test-1234567890"}
+
+
+@pytest.fixture
+def place(tmp_path: Path, template: Path) -> Iterator[Place]:
+    import shutil
+
+    from jobs.sandbox import Sandbox
+
+    data = tmp_path / "data"
+    shutil.copytree(template, data)
+    (tmp_path / "in.csv").write_text("text\n" + "".join(f"a refund {i}\n" for i in range(12)))
+    (tmp_path / "prompt.txt").write_text("Sort: {{ text }}")
+    with Sandbox(tmp_path / "sandbox", seconds=0.1) as sandbox:
+        yield Place(tmp_path, sandbox, _env(data))
+
+
+POINTS = [
+    ("after cut", {}),
+    ("before upload", {}),
+    ("in upload", {"verb": "files.create", "fault": "hang", "seconds": 3}),
+    ("after upload", {}),
+    ("after upload id", {}),
+    ("before mark", {}),
+    ("after mark", {}),
+    ("in create", {"verb": "batches.create", "fault": "hang", "seconds": 3}),
+    ("in create", {"verb": "batches.create", "fault": "hang_before", "seconds": 3}),
+    ("after refusal", {"verb": "batches.create", "fault": "status", "status": 429}),
+    ("after answer", {}),
+    ("after journal", {}),
+    ("after submitted", {}),
+    ("before download", {}),
+    ("in download", {"verb": "files.content", "fault": "drip", "seconds": 0.3}),
+    ("in download", {"verb": "batches.results", "fault": "drip", "seconds": 0.3}),
+    ("after download", {}),
+    ("after parquet", {}),
+    ("before outcomes", {}),
+    ("after outcomes", {}),
+    ("after settled", {}),
+    ("before merge", {}),
+    ("after merge", {}),
+    ("after round", {}),
+]
+ANTHROPIC = {"in create", "after mark", "after answer", "after submitted", "in download"}
+
+
+def _cases() -> list[Any]:
+    found = []
+    for name, fault in POINTS:
+        if fault.get("verb") not in ("batches.results",):
+            found.append(pytest.param("openai", name, fault, id=f"openai-{name}{'-' + fault['fault'] if fault else ''}"))
+        if name in ANTHROPIC and fault.get("verb") != "files.content":
+            found.append(pytest.param("anthropic", name, fault, id=f"anthropic-{name}{'-' + fault['fault'] if fault else ''}"))
+    return found
+
+
+def test_every_named_point_is_in_the_list() -> None:
+    named = set()
+    for path in (ROOT / "jobs" / "engine").glob("*.py"):
+        named |= set(re.findall(r'crash\.(?:point|during)\("([^"]+)"\)', path.read_text()))
+    assert {name for name in named if not name.startswith("direct ")} == {name for name, _ in POINTS}
+
+
+@pytest.mark.parametrize(("kind", "name", "fault"), _cases())
+def test_killed_and_gone_on(place: Place, kind: str, name: str, fault: dict[str, Any]) -> None:
+    url = place.sandbox.anthropic_url if kind == "anthropic" else place.sandbox.openai_url
+    if fault:
+        place.sandbox.control("arm", **fault)
+    happened = place.folder / "crashed"
+    first = _first(place, kind, url, name, happened)
+    assert happened.exists(), first.stderr[-2000:]
+    assert first.returncode == -signal.SIGKILL, first.stderr[-2000:]
+    job = re.search(r"Job ID (\S+)", first.stdout)
+    assert job is not None
+    second = place.run_job("--resume", job.group(1))
+    assert second.returncode == 0, second.stderr[-2000:]
+    recount(place, n_rows=12, n_batches=1)
+
+
+def _first(place: Place, kind: str, url: str, name: str, happened: Path) -> subprocess.CompletedProcess[str]:
+    place.manage("add_connection", "c", "--kind", kind, "--base-url", url, "--key-env", "KEY")
+    _as_sandbox(place)
+    model = "claude-haiku-4-5" if kind == "anthropic" else "gpt-6-luna"
+    files = ["--dataset", str(place.folder / "in.csv"), "--prompt", str(place.folder / "prompt.txt")]
+    options = ["--connection", "c", "--model", model, "--param", "max_output_tokens=50"]
+    return place.run_job(*files, *options, BATCHUI_CRASH_AT=name, BATCHUI_CRASH_ONCE=str(happened))
+
+
+def _as_sandbox(place: Place) -> None:
+    """The short windows are for connections to a sandbox."""
+    import sqlite3
+
+    with sqlite3.connect(place.folder / "data" / "batchui.sqlite3") as db:
+        db.execute("UPDATE jobs_connection SET is_sandbox = 1")
+    db.close()
