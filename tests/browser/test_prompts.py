@@ -1,0 +1,107 @@
+"""The prompt editor in Chromium: a typo is found at its line, the preview follows, versions are saved and compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from jobs.models import PromptVersion
+from tests.browser.test_datasets import signed_in  # noqa: F401 - a fixture
+from tests.jobs import make_dataset
+
+pytestmark = [pytest.mark.browser]
+
+
+@pytest.fixture
+def editor(signed_in: Page, live_server: Any, people: Any) -> Page:  # noqa: F811
+    make_dataset(people.home, people.owner, 6)
+    signed_in.goto(f"{live_server.url}/prompts/new/")
+    return signed_in
+
+
+def test_a_typo_is_named_with_its_line_and_mended_then_versions_are_compared(editor: Page) -> None:
+    page, user = editor, editor.locator("#id_user")
+    page.get_by_label("Name", exact=True).fill("Intents")
+    user.press_sequentially("Sort this ticket.\n{{ txet }}")
+    problem = page.locator("#problems-user li")
+    expect(problem).to_contain_text("Line 2: There is no column “txet”.")
+    expect(user).to_be_focused()  # the answer has not taken the cursor away
+    assert user.evaluate("e => e.selectionStart") == len("Sort this ticket.\n{{ txet }}")
+
+    page.get_by_role("button", name="Line 2").click()
+    assert user.evaluate("e => e.value.slice(e.selectionStart, e.selectionEnd)") == "txet"
+    page.get_by_role("button", name="Use “text” instead").click()
+    expect(user).to_have_value("Sort this ticket.\n{{ text }}")
+    shown = page.get_by_role("region", name="User prompt of this row")
+    expect(shown).to_contain_text("I was charged twice for billing in May")
+    expect(problem).to_have_count(0)
+    expect(page.locator("#preview footer")).to_contain_text(re.compile(r"About \d+ tokens"))
+
+    page.get_by_role("button", name="Next row").click()
+    expect(shown).to_contain_text("The app crashes")
+    user.press("Control+End")
+    user.press_sequentially(" Ticket ")
+    page.get_by_role("button", name="ticket", exact=True).click()
+    expect(user).to_have_value("Sort this ticket.\n{{ text }} Ticket {{ ticket }}")
+    expect(shown).to_contain_text("Ticket 00001")  # still the second row
+
+    page.get_by_label("What changed").fill("First try")
+    page.get_by_role("button", name="Save prompt").click()
+    page.wait_for_url(re.compile(r"\?version=1"))
+    expect(page.locator("#messages")).to_contain_text("Saved as version 1.")
+
+    page.get_by_role("link", name="Edit", exact=True).click()
+    page.locator("#id_user").press("Control+End")
+    page.locator("#id_user").press_sequentially("\nBe brief.")
+    page.get_by_role("button", name="Save version 2").click()
+    page.wait_for_url(re.compile(r"\?version=2"))
+    page.get_by_role("link", name="Compare the last two").click()
+    expect(page.locator(".diff .add")).to_contain_text("Be brief.")
+    expect(page.locator(".diff .del")).to_have_count(0)
+
+
+def test_answer_fields_are_built_and_read_back_from_their_json(editor: Page) -> None:
+    page, schema = editor, editor.locator("#id_schema")
+    page.locator("summary", has_text="Answer fields").click()
+    page.get_by_role("button", name="Add a field").click()
+    field = page.locator(".builder-field")
+    field.get_by_label("Name").fill("intent")
+    labels = field.get_by_label("Add a label")
+    labels.press_sequentially("refund,delivery")
+    labels.press("Enter")
+    expect(field.locator(".tag")).to_have_text([re.compile("refund"), re.compile("delivery")])
+    page.get_by_role("button", name="Add a field").click()
+    field.nth(1).get_by_label("Name").fill("urgent")
+    field.nth(1).get_by_label("Kind").select_option("yes/no")
+    built = {
+        "type": "object",
+        "properties": {"intent": {"type": "string", "enum": ["refund", "delivery"]}, "urgent": {"type": "boolean"}},
+        "required": ["intent", "urgent"],
+        "additionalProperties": False,
+    }
+    assert json.loads(schema.input_value()) == built
+
+    page.locator("summary", has_text="As JSON Schema").click()
+    built["properties"]["urgent"] = {"type": "number"}
+    schema.fill(json.dumps(built))
+    expect(field.nth(1).get_by_label("Kind")).to_have_value("number")
+    page.get_by_label("Name", exact=True).first.fill("Intents")
+    page.locator("#id_user").fill("{{ text }}")
+    page.get_by_role("button", name="Save prompt").click()
+    page.wait_for_url(re.compile(r"\?version=1"))
+    assert PromptVersion.objects.get().schema == built
+
+
+def test_unsaved_work_is_not_lost_unasked(editor: Page) -> None:
+    page = editor
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.locator("#id_user").press_sequentially("Half a thought")
+    expect(page.get_by_text("Not saved yet")).to_be_visible()
+    page.get_by_role("link", name="Cancel").click()
+    expect(page.locator("#id_user")).to_have_value("Half a thought")
+    assert asked == ["beforeunload"]
