@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 from django.db import connections
 from django.urls import reverse
+from playwright.sync_api import expect
 
 from jobs.models import Job
 from tests.jobs import make_job, settled
@@ -38,21 +39,30 @@ def browse(page: Any, live_server: Any, client: Any, people: Any) -> Iterator[An
     assert complaints == []
 
 
-def drive_beside(job: Job) -> threading.Thread:
-    """Settle the job in a thread, as a worker would."""
+@pytest.fixture
+def drive_beside() -> Iterator[Callable[[Job], threading.Thread]]:
+    """Settles a job in a thread, as a worker would; the thread is over before the data is."""
+    threads: list[threading.Thread] = []
 
-    def work() -> None:
-        try:
-            settled(job)
-        finally:
-            connections.close_all()
+    def start(job: Job) -> threading.Thread:
+        def work() -> None:
+            try:
+                settled(job)
+            finally:
+                connections.close_all()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+        return threads[-1]
+
+    yield start
+    for thread in threads:
+        thread.join()
 
 
-def test_job_settles_on_the_page_without_taking_the_focus(browse: Any, people: Any, sandbox: Any, data_folder: Path) -> None:
+def test_job_settles_on_the_page_without_taking_the_focus(
+    browse: Any, people: Any, sandbox: Any, data_folder: Path, drive_beside: Any
+) -> None:
     job = make_job(people.home, people.owner, sandbox, settle=False)
     page = browse("job-detail", job.pk)
     assert page.title() == "0 % · Sort tickets · batchui"
@@ -62,7 +72,7 @@ def test_job_settles_on_the_page_without_taking_the_focus(browse: Any, people: A
     assert focused == "Cancel job"
     page.locator(".tabs a").first.focus()
     thread = drive_beside(job)
-    page.wait_for_function("document.title.startsWith('Completed')", timeout=30_000)
+    expect(page).to_have_title("Completed · Sort tickets · batchui", timeout=30_000)
     thread.join()
     assert page.evaluate("document.activeElement.textContent") == "Overview"
     assert page.locator(".state").first.inner_text().startswith("All 24 rows succeeded, in ")
@@ -81,7 +91,7 @@ def test_failures_are_retried_by_one_click_and_downloaded(
     page.wait_for_url("**" + reverse("job-detail", args=[job.pk]))
     assert "Round 2 has started: 6 rows will be retried." in page.locator("#messages").inner_text()
     thread = drive_beside(job)
-    page.wait_for_function("document.title.startsWith('Completed')", timeout=30_000)
+    expect(page).to_have_title("Completed · Sort tickets · batchui", timeout=30_000)
     thread.join()
     browse("job-failures", job.pk)
     assert page.get_by_text("All rows are settled, and all succeeded").is_visible()
@@ -124,11 +134,11 @@ def test_drawer_walks_through_the_filter_by_key(browse: Any, people: Any, sandbo
     assert heading.inner_text() == "Row 0"
     page.wait_for_selector("#row-drawer :text('Ticket 00000')")
     page.keyboard.press("J")
-    page.wait_for_function("document.querySelector('#row-drawer-title')?.textContent === 'Row 1'")
+    expect(heading).to_have_text("Row 1")
     page.keyboard.press("K")
-    page.wait_for_function("document.querySelector('#row-drawer-title')?.textContent === 'Row 0'")
+    expect(heading).to_have_text("Row 0")
     page.keyboard.press("Escape")
-    page.wait_for_function("!document.querySelector('#row-drawer')")
+    expect(page.locator("#row-drawer")).to_have_count(0)
     assert page.url.endswith("?kind=failed")
 
 
@@ -136,8 +146,8 @@ def test_filters_and_charts_come_without_a_new_page(browse: Any, people: Any, sa
     job = make_job(people.home, people.owner, sandbox, model=FAULTS)
     page = browse("job-rows", job.pk)
     page.evaluate("window.same = true")
-    page.get_by_label("Outcome").select_option("failed")
-    page.wait_for_function("document.querySelectorAll('#rows tbody tr').length === 3")
+    page.get_by_role("combobox", name="Outcome").select_option("failed")
+    expect(page.locator("#rows tbody tr")).to_have_count(3)
     assert page.evaluate("window.same") is True
     assert page.url.endswith("kind=failed&cause=&answer.intent=&answer.urgent=")
     page.locator(".charts-fold summary").click()
