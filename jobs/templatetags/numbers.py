@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString
@@ -96,6 +97,12 @@ def per_million(price: Decimal | None) -> str:
         return UNKNOWN
     places = max(2, -int(price.normalize().as_tuple().exponent))
     return f"{price:,.{places}f}"
+
+
+@register.filter
+def json_text(value: Any) -> str:
+    """A value as JSON for a hidden element: htmx takes scripts out of what it swaps, even those that only hold data."""
+    return json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"))
 
 
 @register.filter

@@ -1,4 +1,4 @@
-// <figure data-chart="id"> and the JSON script of that id become a plot. Plotly (390 kB) is fetched only where a chart is near.
+// <figure data-chart="id"> and the JSON in the hidden element of that id become a plot. Plotly (390 kB) is fetched only where a chart is near.
 const OKABE = { "#0072b2": "series-1", "#d55e00": "series-2", "#009e73": "series-3", "#cc79a7": "series-4" };
 const drawn = new Set();
 let loading = null;

