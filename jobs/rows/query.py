@@ -208,8 +208,10 @@ class Query:
         found: dict[tuple[str, str | None], list[tuple[str, int]]] = {}
         if not self._standing:
             return found
-        sql = f"""SELECT kind, cause, message, count(*) AS n FROM ({self._standing}) WHERE kind != 'succeeded' AND message != ''
-                  GROUP BY kind, cause, message QUALIFY row_number() OVER (PARTITION BY kind, cause ORDER BY n DESC, message) <= ? ORDER BY n DESC, message"""  # noqa: S608
+        sql = f"""SELECT kind, cause, message, count(*) AS n
+                  FROM ({self._standing}) WHERE kind != 'succeeded' AND message != '' GROUP BY kind, cause, message
+                  QUALIFY row_number() OVER (PARTITION BY kind, cause ORDER BY n DESC, message) <= ?
+                  ORDER BY n DESC, message"""  # noqa: S608
         for kind, cause, message, n in self._db.execute(sql, [*self._params, top]).fetchall():
             found.setdefault((kind, cause), []).append((message, n))
         return found

@@ -81,7 +81,7 @@ def test_job_settles_on_the_page_without_taking_the_focus(
 
 
 def test_failures_are_retried_by_one_click_and_downloaded(
-    browse: Any, people: Any, sandbox: Any, data_folder: Path, tmp_path: Path
+    browse: Any, people: Any, sandbox: Any, data_folder: Path, tmp_path: Path, drive_beside: Any
 ) -> None:
     job = make_job(people.home, people.owner, sandbox, model=FAULTS)
     Job.objects.filter(pk=job.pk).update(spec={**job.spec, "model": "gpt-6-luna"})  # the faults do not come again

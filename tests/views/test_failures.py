@@ -14,6 +14,7 @@ from jobs.engine.view import standing_of
 from jobs.models import Job
 from jobs.queries.failures import failures_page
 from jobs.rows.choose import Wanted
+from jobs.rows.query import Filter, Query
 from jobs.views.job import files_of
 from tests.jobs import make_job, settled
 
@@ -57,6 +58,10 @@ def test_rows_that_are_being_retried_are_not_failed(job: Job, people: Any, as_ow
     page = failures_page(job, files_of(job))
     assert [(g.cause, g.n) for g in page.groups] == [("cut_off", 2), ("schema_mismatch", 2), ("missing", 1)]
     assert page.n_retrying == 3
+    with Query(files_of(job)) as query:
+        assert query.rows(Filter(kinds=("pending",))).tolist() == [0, 1, 2]
+        assert query.rows(Filter(kinds=("failed",))).tolist() == []
+        assert [line.outcome is None for line in query.lines([1, 4])] == [True, False]
     text = as_owner.get(reverse("job-failures", args=[job.pk])).content.decode()
     assert "3 rows are being retried" in text
     assert len(standing_of(job).busy) == 1
