@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from django.core.management import call_command
+from django.db import transaction
 
 from jobs.engine import places
 from jobs.engine.audit import audit_job
@@ -48,7 +50,7 @@ def _results(job: Job) -> Any:
 
 
 PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
-    "a counter": (lambda job: Job.objects.filter(pk=job.pk).update(n_succeeded=3), "its rows stand at"),
+    "a counter": (lambda job: Job.objects.filter(pk=job.pk).update(n_succeeded=7), "its rows stand at"),
     "the job's money": (lambda job: Job.objects.filter(pk=job.pk).update(paid_usd=Decimal("9.5")), "the ledger says 9.5"),
     "the real-time price": (lambda job: Job.objects.filter(pk=job.pk).update(realtime_usd=Decimal(0)), "would have cost"),
     "a batch's counts": (lambda job: Batch.objects.filter(pk=batch_of(job).pk).update(outcomes={"succeeded": 5}), "its outcomes add up to"),
@@ -104,16 +106,29 @@ def test_nothing_is_found_where_nothing_is_wrong(job: Job, capsys: Any) -> None:
     assert capsys.readouterr().out.splitlines()[-1] == "1 jobs, 8 rows: everything adds up"
 
 
-@pytest.mark.parametrize("name", PLANTED)
-def test_planted_corruption_is_found(job: Job, name: str, capsys: Any) -> None:
-    plant, words = PLANTED[name]
-    plant(job)
-    found = audit_job(Job.objects.get(pk=job.pk))
-    assert any(words in str(each) for each in found), [str(each) for each in found]
+def test_each_planted_corruption_is_found(job: Job, data_folder: Any, tmp_path: Any) -> None:
+    """One job, corrupted in one way after the other, and put right again in between."""
+    whole = tmp_path / "whole"
+    shutil.copytree(data_folder / "rows", whole)
+    for name, (plant, words) in PLANTED.items():
+        with transaction.atomic():
+            plant(job)
+            found = audit_job(Job.objects.get(pk=job.pk))
+            assert any(words in str(each) for each in found), (name, [str(each) for each in found])
+            transaction.set_rollback(True)
+        shutil.rmtree(data_folder / "rows")
+        shutil.copytree(whole, data_folder / "rows")
+    assert audit_job(Job.objects.get(pk=job.pk)) == []
+
+
+def test_the_command_prints_what_it_found_and_exits_with_1(job: Job, capsys: Any) -> None:
+    Job.objects.filter(pk=job.pk).update(realtime_usd=Decimal(0))
     with pytest.raises(SystemExit) as ended:
         call_command("audit", job=str(job.pk))
     assert ended.value.code == 1
-    assert capsys.readouterr().out.splitlines()[:-1] == [str(each) for each in found]
+    found = audit_job(Job.objects.get(pk=job.pk))
+    assert len(found) == 1
+    assert capsys.readouterr().out.splitlines() == [str(found[0]), "1 jobs, 8 rows: 1 findings"]
 
 
 def test_a_job_under_way_adds_up(make: Any, sandbox: Any) -> None:

@@ -1,0 +1,3 @@
+from tests.engine.conftest import connect, make, quick
+
+__all__ = ["connect", "make", "quick"]

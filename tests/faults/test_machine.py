@@ -1,0 +1,144 @@
+"""Commands, ticks, deaths at named points and faults of the provider in any order, over the real HTTP sandbox; the invariants after each step."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from jobs.engine import crash
+from jobs.engine.advance import advance
+from jobs.engine.cancel import cancel
+from jobs.engine.launch import new_token
+from jobs.engine.pump import due
+from jobs.engine.retry import retry
+from jobs.errors import BadInput
+from jobs.models import Batch, Connection, Job
+from jobs.rows.choose import Wanted
+from jobs.words import JobState, RoundState
+from tests.engine import world
+from tests.faults.invariants import check, check_end
+from tests.faults.test_kill import POINTS
+from tests.faults.test_points import Dead
+
+pytestmark = pytest.mark.django_db
+NIGHT = bool(os.environ.get("BATCHUI_NIGHT"))
+EXAMPLES, STEPS = (400, 40) if NIGHT else (8, 14)
+NAMES = sorted({name for name, _ in POINTS})
+FAULTS: list[dict[str, Any]] = [
+    {"verb": "batches.create", "fault": "drop_after"},
+    {"verb": "batches.create", "fault": "drop_before"},
+    {"verb": "batches.create", "fault": "status_after", "status": 500},
+    {"verb": "batches.create", "fault": "html"},
+    {"verb": "batches.create", "fault": "status", "status": 429},
+    {"verb": "files.create", "fault": "drop_after"},
+    {"verb": "batches.list", "fault": "status", "status": 503},
+    {"verb": "batches.list", "fault": "page", "n": 1, "times": 2},
+    {"verb": "batches.list", "fault": "alien", "n": 2, "times": 2},
+    {"verb": "batches.get", "fault": "status", "status": 404},
+    {"verb": "batches.get", "fault": "garbage"},
+    {"verb": "files.content", "fault": "cut", "keep": 0.5, "how": "length"},
+    {"verb": "batches.results", "fault": "cut", "keep": 0.5, "how": "close"},
+    {"verb": "batches.cancel", "fault": "status", "status": 500},
+    {"orders": "errors=1,once", "times": 1},
+    {"orders": "missing=1", "times": 1},
+    {"orders": "duplicate=1,stray=1", "times": 1},
+    {"orders": "expire=50%", "times": 1},
+]
+
+
+def machine(people: Any, sandbox: Any) -> type[RuleBasedStateMachine]:
+    """A machine over this test's ledger and sandbox."""
+
+    class Machine(RuleBasedStateMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            sandbox.control("reset")
+            self.dies_at = ""
+            crash.hook = self._point
+
+        def _point(self, name: str) -> None:
+            if name == self.dies_at:
+                self.dies_at = ""
+                raise Dead
+
+        @initialize(kind=st.sampled_from(["openai", "anthropic"]), attempts=st.integers(1, 3))
+        def launch(self, kind: str, attempts: int) -> None:
+            self.job = world.make(people, sandbox, kind=kind, n_rows=5, per_batch=2, max_attempts=attempts)
+
+        @rule()
+        def tick(self) -> None:
+            self._safely(lambda: world.tick(self.job, sandbox))
+
+        @rule(which=st.integers(0, 5))
+        def wake_one_twice(self, which: int) -> None:
+            world.hurry(self.job)
+            found = list(due(job=self.job))
+            if found:
+                kind, each = found[which % len(found)]
+                if kind != "job" or not self.job.rounds.filter(state=RoundState.PLANNING).exists():
+                    self._safely(lambda: [advance(kind, str(each.pk)) for _ in range(2)])
+
+        @rule(name=st.sampled_from(NAMES))
+        def die_at(self, name: str) -> None:
+            self.dies_at = name
+            self._safely(lambda: world.tick(self.job, sandbox))
+
+        @rule(fault=st.sampled_from(FAULTS))
+        def break_the_provider(self, fault: dict[str, Any]) -> None:
+            sandbox.control("arm", **fault)
+
+        @rule()
+        def cancel(self) -> None:
+            cancel(Job.objects.get(pk=self.job.pk), None)
+
+        @rule()
+        def retry(self) -> None:
+            try:
+                retry(Job.objects.get(pk=self.job.pk), None, Wanted(), token=new_token())
+            except BadInput:
+                return
+
+        def _safely(self, act: Any) -> None:
+            try:
+                act()
+            except Dead:
+                for model in (Job, Batch, Connection):
+                    model.objects.update(lease_until=None)  # type: ignore[attr-defined]
+
+        @invariant()
+        def books(self) -> None:
+            if hasattr(self, "job"):
+                check(self.job, sandbox)
+
+        def teardown(self) -> None:
+            """When faults stop, the job ends, and everything at the provider is known."""
+            self.dies_at, crash.hook = "", None
+            sandbox.control("disarm")
+            if hasattr(self, "job"):
+                job = world.finish(self.job, sandbox)
+                assert JobState(job.state).terminal
+                check_end(job, sandbox)
+
+    return Machine
+
+
+def test_any_order(people: Any, sandbox: Any, data_folder: Any) -> None:
+    how = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        derandomize=not NIGHT,
+        report_multiple_bugs=False,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(machine(people, sandbox), settings=how)  # type: ignore[no-untyped-call]
+    finally:
+        crash.hook = None

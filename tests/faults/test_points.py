@@ -1,0 +1,104 @@
+"""A worker that dies at each named point, in this process: what the next looks make of it. `test_kill` does the same with kill -9."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs.engine import collect, crash
+from jobs.engine.advance import advance_batch, advance_connection, advance_job
+from jobs.engine.lease import claim
+from jobs.models import Batch, Connection, Job
+from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, hurry, kinds, look, tick
+from tests.faults.invariants import check, check_end
+from tests.faults.test_kill import POINTS
+
+pytestmark = pytest.mark.django_db
+
+
+class Dead(BaseException):
+    """The process ends here."""
+
+
+def forget_leases(job: Job) -> None:
+    """The leases of the dead run out."""
+    for model in (Job, Batch, Connection):
+        model.objects.update(lease_until=None)  # type: ignore[attr-defined]
+
+
+# Refusals and cuts have a part of their own below.
+NAMES = sorted({name for name, _ in POINTS} - {"after refusal", "after cut"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_dead_at(make: Any, sandbox: Any, monkeypatch: Any, kind: str, name: str) -> None:
+    if kind == "anthropic" and "upload" in name:
+        name = "before mark"
+    job = make(kind=kind, per_batch=3)
+    died = []
+
+    def hook(at: str) -> None:
+        if at == name and not died:
+            died.append(at)
+            raise Dead
+
+    monkeypatch.setattr(crash, "hook", hook)
+    for _ in range(6):
+        if died:
+            break
+        try:
+            tick(job, sandbox)
+        except Dead:
+            check(job, sandbox)
+    assert died
+    forget_leases(job)
+    job = finish(job, sandbox)
+    assert (kinds(job), creates(sandbox)) == ({"succeeded": 6}, 2)
+    check_end(job, sandbox)
+
+
+def test_dead_after_a_refusal(make: Any, sandbox: Any, monkeypatch: Any) -> None:
+    job = make()
+    sandbox.control("arm", verb="batches.create", fault="status", status=429)
+
+    def hook(at: str) -> None:
+        if at == "after refusal":
+            raise Dead
+
+    monkeypatch.setattr(crash, "hook", hook)
+    with pytest.raises(Dead):
+        look(batch_of(job))
+    monkeypatch.setattr(crash, "hook", None)
+    forget_leases(job)
+    job = finish(job, sandbox)
+    assert (kinds(job), creates(sandbox)) == ({"succeeded": 6}, 1)
+    check_end(job, sandbox)
+
+
+@pytest.mark.parametrize("state", ["ready", "submitted", "ended", "fetched", "settled"])
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_advance_twice_is_harmless(make: Any, sandbox: Any, kind: str, state: str) -> None:
+    """Each wake-up comes twice, at every state, and so do those of the job and of the connection."""
+    job = make(kind=kind)
+    batch = batch_of(job)
+    if state != "ready":
+        batch = look(batch) if state == "submitted" else ended(batch, sandbox)
+    if state == "fetched":
+        lease = claim(Batch, batch.pk)
+        assert lease is not None
+        collect.fetch(batch, lease)
+        lease.release()
+    if state == "settled":
+        batch = look(batch)
+    for _ in range(2):
+        hurry(job)
+        advance_batch(str(batch.pk))
+        hurry(job)
+        advance_connection(str(job.connection_id))
+        advance_job(str(job.pk))
+        check(job, sandbox)
+    job = finish(job, sandbox)
+    assert (kinds(job), creates(sandbox), batch_of_pk(batch).state) == ({"succeeded": 6}, 1, "settled")
+    check_end(job, sandbox)
