@@ -49,10 +49,7 @@ def may_run(request: HttpRequest) -> bool:
 
 def draft_page(job: Job) -> HttpResponse:
     """A draft has no page yet: back to its launch."""
-    for name, args in (("launch-resume", [job.pk]), ("launch-step", [job.pk, "review"]), ("launch-data", [job.pk])):
-        if url := link(name, *args):
-            return redirect(url)
-    return redirect("/")
+    return redirect(link("launch", job.pk) or "/")
 
 
 @require_GET

@@ -176,4 +176,4 @@ def test_unclear_batch_is_explained(job: Job, as_owner: Any) -> None:
 
 def test_draft_goes_to_its_launch(job: Job, as_owner: Any) -> None:
     Job.objects.filter(pk=job.pk).update(state="draft")
-    assert as_owner.get(reverse("job-detail", args=[job.pk])).status_code == 302
+    assert as_owner.get(reverse("job-detail", args=[job.pk]))["Location"] == reverse("launch", args=[job.pk])
