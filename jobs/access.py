@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,23 +15,36 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from jobs.models import Batch, Connection, Dataset, DatasetUpload, DatasetVersion, Job, Membership, PriceOverride, Prompt, PromptVersion, Round, Workspace
+from jobs.models import (
+    Batch,
+    Connection,
+    Dataset,
+    DatasetUpload,
+    DatasetVersion,
+    Job,
+    Membership,
+    PriceOverride,
+    Prompt,
+    PromptVersion,
+    Round,
+    Workspace,
+)
 from jobs.words import Role
 
 M = TypeVar("M", bound=Model)
-Person = AbstractBaseUser | AnonymousUser
+Person = User | AnonymousUser
 SESSION_KEY = "workspace"
 
 
 def memberships(user: Person) -> QuerySet[Membership]:
-    return Membership.objects.filter(user_id=user.pk).select_related("workspace").order_by("workspace__name", "workspace_id")
+    return Membership.objects.filter(user_id=user.pk or 0).select_related("workspace").order_by("workspace__name", "workspace_id")
 
 
 def current_membership(request: HttpRequest) -> Membership:
     """The person's membership of the workspace that they look at; 404 for who has none."""
     known = getattr(request, "_membership", None)
     if known is not None:
-        return known  # type: ignore[no-any-return]
+        return known
     mine = list(memberships(request.user))
     wanted = request.session.get(SESSION_KEY)
     found = next((each for each in mine if str(each.workspace_id) == wanted), mine[0] if mine else None)
@@ -56,7 +69,7 @@ def use_workspace(request: HttpRequest, pk: UUID) -> Workspace:
 
 
 def role_in(user: Person, workspace_id: Any) -> Role | None:
-    found = Membership.objects.filter(user_id=user.pk, workspace_id=workspace_id).values_list("role", flat=True).first()
+    found = Membership.objects.filter(user_id=user.pk or 0, workspace_id=workspace_id).values_list("role", flat=True).first()
     return Role(found) if found else None
 
 

@@ -244,7 +244,10 @@ _ADVICE = {
         Remedy.CHANGE,
     ),
     Cause.CONTENT_FILTERED: Advice(
-        "Content filtered", "The provider's safety filter stopped the prompt or the answer.", "Retry with another prompt or model", Remedy.CHANGE
+        "Content filtered",
+        "The provider's safety filter stopped the prompt or the answer.",
+        "Retry with another prompt or model",
+        Remedy.CHANGE,
     ),
     Cause.REFUSED: Advice("Refused by the model", "The model declined to answer.", "Retry with another prompt or model", Remedy.CHANGE),
     Cause.CUT_OFF: Advice(
@@ -254,7 +257,10 @@ _ADVICE = {
         Remedy.CHANGE,
     ),
     Cause.SCHEMA_MISMATCH: Advice(
-        "Does not fit the schema", "The model answered, but not in the form that the output schema asks for.", "Retry, or change the prompt", Remedy.RETRY
+        "Does not fit the schema",
+        "The model answered, but not in the form that the output schema asks for.",
+        "Retry, or change the prompt",
+        Remedy.RETRY,
     ),
     Cause.EMPTY: Advice("Empty answer", "The provider reported success but the answer is empty.", "Retry", Remedy.RETRY),
     Cause.INVALID_REQUEST: Advice(
@@ -264,7 +270,10 @@ _ADVICE = {
         Remedy.CHANGE,
     ),
     Cause.TEMPLATE_ERROR: Advice(
-        "Template failed", "The prompt template could not be filled in for this row. Nothing was sent.", "Retry with a corrected prompt", Remedy.CHANGE
+        "Template failed",
+        "The prompt template could not be filled in for this row. Nothing was sent.",
+        "Retry with a corrected prompt",
+        Remedy.CHANGE,
     ),
     Cause.BATCH_REJECTED: Advice(
         "Batch refused because of other rows",
@@ -273,13 +282,22 @@ _ADVICE = {
         Remedy.AUTO,
     ),
     Cause.AUTH: Advice(
-        "Key not accepted", "The provider did not accept the API key of this connection.", "Ask an admin to correct the key, then retry", Remedy.RETRY
+        "Key not accepted",
+        "The provider did not accept the API key of this connection.",
+        "Ask an admin to correct the key, then retry",
+        Remedy.RETRY,
     ),
     Cause.BILLING: Advice(
-        "Credit or quota used up", "The provider's account has no credit left or a spending limit was reached.", "Top up, then retry", Remedy.RETRY
+        "Credit or quota used up",
+        "The provider's account has no credit left or a spending limit was reached.",
+        "Top up, then retry",
+        Remedy.RETRY,
     ),
     Cause.MODEL_GONE: Advice(
-        "Model not available", "The provider does not know this model, or your account may not use it.", "Retry with another model", Remedy.CHANGE
+        "Model not available",
+        "The provider does not know this model, or your account may not use it.",
+        "Retry with another model",
+        Remedy.CHANGE,
     ),
     Cause.EXPIRED: Advice(
         "Expired", "The provider did not get to the row within its time window. It was not charged.", "Retry", Remedy.AUTO
@@ -299,7 +317,10 @@ _ADVICE = {
     ),
     Cause.UNREADABLE: Advice("Unreadable answer", "The provider's line for this row is not valid JSON.", "Retry", Remedy.RETRY),
     Cause.UNKNOWN: Advice(
-        "Not recognised", "The provider answered in a way that batchui does not know yet. The raw line is kept.", "Look at a row, then decide", Remedy.RETRY
+        "Not recognised",
+        "The provider answered in a way that batchui does not know yet. The raw line is kept.",
+        "Look at a row, then decide",
+        Remedy.RETRY,
     ),
 }
 

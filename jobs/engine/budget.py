@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 from django.db.models import Sum
 from django.utils import timezone
@@ -59,7 +60,7 @@ def in_flight(workspace: Workspace, job: Job | None = None, without: Batch | Non
     return flying.aggregate(total=Sum("reserve_usd"))["total"] or Decimal(0)
 
 
-def lock(workspace_id: object) -> Workspace:
+def lock(workspace_id: UUID) -> Workspace:
     """Serialise decisions about a workspace's money; inside a transaction."""
     return Workspace.objects.select_for_update().get(pk=workspace_id)
 
@@ -79,12 +80,15 @@ def why_hold(batch: Batch) -> str:
     if workspace.monthly_cap_usd is not None and batch.reserve_usd is not None:
         spent, flying = spent_this_month(workspace), in_flight(workspace, None, batch)
         if spent + flying + batch.reserve_usd > workspace.monthly_cap_usd:
-            return _held(f"the workspace's cap of {formats.usd(workspace.monthly_cap_usd)} for this month", spent, flying, batch.reserve_usd)
+            return _held(
+                f"the workspace's cap of {formats.usd(workspace.monthly_cap_usd)} for this month", spent, flying, batch.reserve_usd
+            )
     return ""
 
 
 def _held(cap: str, paid: Decimal, flying: Decimal, most: Decimal) -> str:
-    return f"held: {cap} would be crossed ({formats.usd(paid)} paid, up to {formats.usd(flying)} under way, this batch up to {formats.usd(most)})"
+    amounts = f"{formats.usd(paid)} paid, up to {formats.usd(flying)} under way, this batch up to {formats.usd(most)}"
+    return f"held: {cap} would be crossed ({amounts})"
 
 
 def crossings(workspace: Workspace, estimate: Estimate, lane: Lane, cap: Decimal | None, paid: Decimal = Decimal(0)) -> list[Crossing]:
@@ -99,17 +103,26 @@ def crossings(workspace: Workspace, estimate: Estimate, lane: Lane, cap: Decimal
     if monthly is not None:
         spent, flying = spent_this_month(workspace), committed(workspace)
         if high is None:
-            found.append(Crossing(f"What this job costs has no known upper end, and the workspace has a cap of {formats.usd(monthly)} a month."))
+            found.append(
+                Crossing(f"What this job costs has no known upper end, and the workspace has a cap of {formats.usd(monthly)} a month.")
+            )
         elif spent + flying + high > monthly:
-            told = f"{formats.usd(spent)} are spent and up to {formats.usd(flying)} are under way"
-            found.append(Crossing(f"With up to {formats.usd(high)} for this job, the workspace's {formats.usd(monthly)} for this month would be crossed: {told}."))
+            told = f"{formats.usd(spent)} are spent, up to {formats.usd(flying)} are under way"
+            found.append(
+                Crossing(
+                    f"With up to {formats.usd(high)} for this job, the workspace\'s {formats.usd(monthly)} "
+                    f"this month would be crossed: {told}."
+                )
+            )
     return found
 
 
 def committed(workspace: Workspace) -> Decimal:
     """The upper ends of jobs that are launched and not finished, less what they have paid already."""
     total = Decimal(0)
-    live = Job.objects.filter(workspace=workspace, launched_at__isnull=False).exclude(state__in=[state for state in JobState if state.terminal])
+    live = Job.objects.filter(workspace=workspace, launched_at__isnull=False).exclude(
+        state__in=[state for state in JobState if state.terminal]
+    )
     for job in live.exclude(state=JobState.DRAFT):
         if job.estimate:
             high = Estimate.from_json(job.estimate).lanes[job.lane].high

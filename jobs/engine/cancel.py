@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -13,7 +13,7 @@ from jobs.models import Batch, Job
 from jobs.words import BatchState, JobState
 
 
-def cancel(job: Job, user: AbstractBaseUser | None) -> bool:
+def cancel(job: Job, user: User | None) -> bool:
     """Ask for the end of a job; False where there is nothing left to cancel. Asking twice does no harm."""
     now = timezone.now()
     with transaction.atomic():

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -27,7 +27,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,500}\Z")
 @sensitive_variables("key")
 def save_connection(
     workspace: Workspace,
-    user: AbstractBaseUser | None,
+    user: User | None,
     *,
     name: str,
     kind: str,
@@ -106,7 +106,7 @@ def test_connection(connection: Connection) -> tuple[bool, str]:
     return ok, words
 
 
-def remove_connection(connection: Connection, user: AbstractBaseUser | None) -> None:
+def remove_connection(connection: Connection, user: User | None) -> None:
     """Put a connection away: its key is destroyed, its jobs keep their record. Raises BadInput while anything of it is open."""
     with transaction.atomic():
         held = Connection.objects.select_for_update().get(pk=connection.pk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -35,14 +35,16 @@ def risk_of(batch: Batch) -> Decimal | None:
 def risk_in_words(batch: Batch) -> str:
     """What a person is told before the button."""
     risk = risk_of(batch)
-    most = f"up to {formats.usd(risk)}" if risk is not None else "an amount that is not known, since its price or answer length has no bound"
+    most = (
+        f"up to {formats.usd(risk)}" if risk is not None else "an amount that is not known, since its price or answer length has no bound"
+    )
     return (
         f"If the provider took the batch after all, its {batch.n_requests:,} rows run twice and {most} is paid twice. "
         "Check at the provider that it is not there before you send it again."
     )
 
 
-def adopt(batch: Batch, user: AbstractBaseUser | None, provider_batch_id: str) -> Batch:
+def adopt(batch: Batch, user: User | None, provider_batch_id: str) -> Batch:
     """Take the named batch of the provider as this one. Raises BadInput where it cannot be, or where the provider cannot be asked."""
     wanted = provider_batch_id.strip()
     if not wanted:
@@ -83,7 +85,7 @@ def _why_not(batch: Batch, remote: RemoteBatch, first: str | None) -> str:
     return ""
 
 
-def resubmit(batch: Batch, user: AbstractBaseUser | None) -> Batch:
+def resubmit(batch: Batch, user: User | None) -> Batch:
     """Send it again without knowing whether the first create was carried out. `risk_of` says what that may cost; both are recorded."""
     lease = _claim(batch)
     try:
@@ -123,5 +125,5 @@ def _read(batch: Batch) -> Batch:
     return Batch.objects.select_related("job", "job__workspace", "round", "connection").get(pk=batch.pk)
 
 
-def _name(user: AbstractBaseUser | None) -> str:
+def _name(user: User | None) -> str:
     return user.get_username() if user is not None else "the operator"

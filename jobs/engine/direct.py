@@ -1,8 +1,8 @@
 """The direct and flex lanes: ordinary calls with bounded concurrency, resumable without paying again for what was answered.
 
 Two append-only files beside the request file say how far it is: `sent` names a row before its request leaves, `answers.jsonl` keeps the raw
-answer in the shape of a batch's result line. After a crash a row that was sent and has no answer may have been charged: it becomes an outcome
-that says so, and only a person sends it again.
+answer in the shape of a batch's result line. After a crash a row that was sent and has no answer may have been charged: it becomes an
+outcome that says so, and only a person sends it again.
 """
 
 from __future__ import annotations
@@ -167,7 +167,9 @@ def run(batch: Batch, lease: Lease) -> None:
         todo = [row for row in rows if row not in answered]
         if not (batch.cancel_requested_at or batch.job.cancel_requested_at):
             with lease.kept(), calling(batch.connection) as provider:
-                going = Run(batch, lease, provider, spec_from_json(batch.round.spec), log, Pace(limits_for(batch.connection)), n_done=len(answered))
+                going = Run(
+                    batch, lease, provider, spec_from_json(batch.round.spec), log, Pace(limits_for(batch.connection)), n_done=len(answered)
+                )
                 todo = _work(going, todo)
                 if going.stop is not None:  # a key or an account that does not work: the rest cannot either
                     for row in todo:
@@ -267,7 +269,11 @@ def _error_line(going: Run, row: int, error: ProviderError) -> bytes:
 
 def _report(going: Run, total: int, todo: list[int]) -> None:
     """Progress and trouble for the page, and when to go on."""
-    fields: dict[str, Any] = {"provider_counts": {"total": total, "succeeded": total - len(todo)}, "next_look_at": timezone.now(), "wait_reason": ""}
+    fields: dict[str, Any] = {
+        "provider_counts": {"total": total, "succeeded": total - len(todo)},
+        "next_look_at": timezone.now(),
+        "wait_reason": "",
+    }
     if going.stop is not None:
         Connection.objects.filter(pk=going.batch.connection_id).update(problem=going.stop.message[:500])
     going.lease.write(**fields)

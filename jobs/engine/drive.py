@@ -41,4 +41,4 @@ def step(job: Job) -> int:
 
 def connection_problem(job: Job) -> str:
     """What is wrong with the job's connection now, in words; "" when well."""
-    return Connection.objects.filter(pk=job.connection_id).values_list("problem", flat=True).first() or ""
+    return Connection.objects.filter(jobs=job).values_list("problem", flat=True).first() or ""

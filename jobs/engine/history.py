@@ -89,9 +89,8 @@ def pace_of(workspace: Workspace, kind: str, model: str, n_requests: int, *, san
         n_requests__gte=n_requests // 10,
         n_requests__lte=max(n_requests, 1) * 10,
     ).order_by("-ended_at")[:200]
-    seconds = sorted((ended - submitted).total_seconds() for submitted, ended in found.values_list("submitted_at", "ended_at"))
+    times = found.values_list("submitted_at", "ended_at")
+    seconds = sorted((ended - submitted).total_seconds() for submitted, ended in times if submitted and ended)
     if len(seconds) < ENOUGH_BATCHES:
         return None
     return Pace(float(np.percentile(seconds, 50)), float(np.percentile(seconds, 90)), len(seconds))
-
-

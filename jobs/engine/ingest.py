@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F, Max
 from django.utils import timezone
@@ -32,7 +32,7 @@ AT_ONCE_BYTES = 8_000_000  # files this small are read while the person waits
 
 def receive(
     workspace: Workspace,
-    user: AbstractBaseUser | None,
+    user: User | None,
     *,
     filename: str,
     chunks: Iterable[bytes] = (),
@@ -42,7 +42,7 @@ def receive(
     max_bytes: int | None = None,
     at_once: bool = False,
 ) -> DatasetUpload:
-    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker. Raises BadInput when it is too large.
+    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker. Raises BadInput if too large.
 
     The bytes come as `chunks`, or stand in the file `taken` already, which is given a second name.
     """
@@ -100,7 +100,7 @@ def _stem(filename: str) -> str:
 
 
 def read_upload(pk: Any) -> None:
-    """One try at reading an upload: a version, or refused with the reason. Counted before the work, so a file that kills its reader is given up."""
+    """One try at reading an upload: a version, or refused with the reason. Counted first, so a file that kills its reader is given up."""
     now = timezone.now()
     again = now + timedelta(seconds=READ_SECONDS + 60)
     claimed = DatasetUpload.objects.filter(pk=pk, state__in=[DatasetUpload.RECEIVED, DatasetUpload.READING], next_look_at__isnull=False)
@@ -186,7 +186,7 @@ def _refuse(upload: DatasetUpload, error: BadTable) -> None:
     DatasetUpload.objects.filter(pk=upload.pk).update(state=DatasetUpload.REFUSED, problem=problem, next_look_at=None)
 
 
-def read_again(version: DatasetVersion, reading: dict[str, Any], user: AbstractBaseUser | None) -> DatasetUpload:
+def read_again(version: DatasetVersion, reading: dict[str, Any], user: User | None) -> DatasetUpload:
     """Read a version's source once more with a corrected guess, as a new version of the same dataset."""
     source = places.version_folder(version.dataset.workspace_id, version.pk) / "source"
 
@@ -203,5 +203,3 @@ def read_again(version: DatasetVersion, reading: dict[str, Any], user: AbstractB
         dataset_name=version.dataset.name,
         reading=reading,
     )
-
-

@@ -5,15 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
 from jobs.costs.estimate import Estimate
 from jobs.engine import audit_log, budget, history, pilot, places
 from jobs.engine.log import note
-from jobs.engine.pump import nudge
 from jobs.engine.proposals import Plan, new_token, problems_of
+from jobs.engine.pump import nudge
 from jobs.engine.spec import sheet_for, spec_for, spec_to_json
 from jobs.errors import BadInput
 from jobs.models import Job, Round
@@ -23,7 +23,7 @@ from jobs.words import JobState, Lane, RoundReason
 __all__ = ["Plan", "launch", "new_token", "problems_of"]
 
 
-def launch(plan: Plan, user: AbstractBaseUser | None, draft: Job | None = None) -> Job:
+def launch(plan: Plan, user: User | None, draft: Job | None = None) -> Job:
     """The launched job. Raises BadInput where `problems_of` finds something. A token that was used gives the job that it made."""
     token = draft.launch_token if draft else plan.token or new_token()
     launched = Job.objects.filter(workspace=plan.workspace, launch_token=token).exclude(state=JobState.DRAFT).first()
@@ -55,9 +55,12 @@ def launch(plan: Plan, user: AbstractBaseUser | None, draft: Job | None = None) 
     }
     with transaction.atomic():
         _check_budget(plan, draft, user)
-        job = draft or Job.objects.get_or_create(
-            workspace=plan.workspace, launch_token=token, defaults={"name": str(frozen["name"]), "created_by": user}
-        )[0]
+        job = (
+            draft
+            or Job.objects.get_or_create(
+                workspace=plan.workspace, launch_token=token, defaults={"name": str(frozen["name"]), "created_by": user}
+            )[0]
+        )
         if Job.objects.filter(pk=job.pk, state=JobState.DRAFT).update(**frozen) != 1:
             return Job.objects.get(pk=job.pk)  # another click was first
         job.refresh_from_db()
@@ -77,7 +80,7 @@ def _with_uncorrected(plan: Plan) -> dict[str, Any]:
     return {**plan.estimate, "uncorrected_input": int(Decimal(whole["low"] + whole["high"]) / 2 / correction)}
 
 
-def _check_budget(plan: Plan, draft: Job | None, user: AbstractBaseUser | None) -> None:
+def _check_budget(plan: Plan, draft: Job | None, user: User | None) -> None:
     """Refuse a launch whose upper end crosses a cap; under the lock, so that many launches at once cannot pass it together."""
     workspace = budget.lock(plan.workspace.pk)
     if plan.approved_by is not None or (plan.cap_usd is None and workspace.monthly_cap_usd is None):
@@ -86,12 +89,15 @@ def _check_budget(plan: Plan, draft: Job | None, user: AbstractBaseUser | None) 
         raise BadInput("There is a cap, and no estimate to hold against it.", "Go back to the model table.")
     paid = draft.paid_usd if draft else Decimal(0)
     if found := budget.crossings(workspace, Estimate.from_json(plan.estimate), Lane(plan.lane), plan.cap_usd, paid):
-        raise BadInput(" ".join(each.words for each in found), "Raise the cap, choose fewer rows or a smaller model, or ask an admin to approve it.")
+        raise BadInput(
+            " ".join(each.words for each in found), "Raise the cap, choose fewer rows or a smaller model, or ask an admin to approve it."
+        )
 
 
-def _first_round(job: Job, user: AbstractBaseUser | None, chosen: Chosen | None) -> Round | None:
+def _first_round(job: Job, user: User | None, chosen: Chosen | None) -> Round | None:
     """The first pass over all rows, or over those that a pilot left; None where it left none."""
-    assert job.connection and job.prompt_version
+    assert job.connection
+    assert job.prompt_version
     number = job.n_settled_rounds + 1
     if chosen is not None:
         if not len(chosen.rows):

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractBaseUser, User
+from django.contrib.auth.models import User, User
 from django.contrib.auth.tokens import default_token_generator
 from django.db import transaction
 from django.urls import reverse
@@ -21,7 +21,7 @@ from jobs.words import Role
 _NAME = re.compile(r"[\w.@+-]{1,150}\Z")
 
 
-def create_workspace(user: AbstractBaseUser, name: str) -> Workspace:
+def create_workspace(user: User, name: str) -> Workspace:
     """A new, empty workspace with its maker as admin. Raises BadInput."""
     name = name.strip()
     if not name:
@@ -33,7 +33,7 @@ def create_workspace(user: AbstractBaseUser, name: str) -> Workspace:
     return workspace
 
 
-def change_workspace(workspace: Workspace, user: AbstractBaseUser, *, name: str, monthly_cap_usd: Decimal | None) -> None:
+def change_workspace(workspace: Workspace, user: User, *, name: str, monthly_cap_usd: Decimal | None) -> None:
     """Rename it, or set what it may spend in a calendar month (None: no cap). Raises BadInput."""
     name = name.strip()
     if not name:
@@ -45,7 +45,7 @@ def change_workspace(workspace: Workspace, user: AbstractBaseUser, *, name: str,
         audit_log.write(workspace, user, "workspace changed", name, cap_before=_text(before), cap_after=_text(monthly_cap_usd))
 
 
-def add_member(workspace: Workspace, user: AbstractBaseUser, username: str, role: Role) -> tuple[Membership, str]:
+def add_member(workspace: Workspace, user: User, username: str, role: Role) -> tuple[Membership, str]:
     """The membership, and the path of a join link where the person is new ("" for who can sign in already). Raises BadInput."""
     username = username.strip()
     if not _NAME.match(username):
@@ -63,7 +63,7 @@ def add_member(workspace: Workspace, user: AbstractBaseUser, username: str, role
     return made, join_path(person) if is_waiting(made) else ""
 
 
-def change_role(membership: Membership, user: AbstractBaseUser, role: Role) -> None:
+def change_role(membership: Membership, user: User, role: Role) -> None:
     """Raises BadInput where the workspace would lose its last admin."""
     with transaction.atomic():
         _keep_an_admin(membership, role)
@@ -72,7 +72,7 @@ def change_role(membership: Membership, user: AbstractBaseUser, role: Role) -> N
         audit_log.write(membership.workspace, user, "role changed", membership.user.get_username(), before=before, after=str(role))
 
 
-def remove_member(membership: Membership, user: AbstractBaseUser) -> None:
+def remove_member(membership: Membership, user: User) -> None:
     """What the person made stays. Raises BadInput where the workspace would lose its last admin."""
     with transaction.atomic():
         _keep_an_admin(membership, None)
@@ -80,7 +80,7 @@ def remove_member(membership: Membership, user: AbstractBaseUser) -> None:
         audit_log.write(membership.workspace, user, "member removed", membership.user.get_username())
 
 
-def new_join_path(membership: Membership, user: AbstractBaseUser) -> str:
+def new_join_path(membership: Membership, user: User) -> str:
     """Another join link for a member who has not used one. Raises BadInput for anyone who could sign in before."""
     if not is_waiting(membership):
         raise BadInput(f"{membership.user.get_username()} has signed in already and needs no link.")

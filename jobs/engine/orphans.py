@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -106,7 +106,7 @@ def _fits(batch: Batch, remote: RemoteBatch) -> bool:
     return not remote.n_requests or remote.n_requests == batch.n_requests
 
 
-def cancel(connection: Connection, user: AbstractBaseUser | None, provider_batch_id: str) -> Orphans:
+def cancel(connection: Connection, user: User | None, provider_batch_id: str) -> Orphans:
     """Ask the provider to end an orphan; audited. Raises BadInput where it is a batch of the ledger, or the provider refuses."""
     if provider_batch_id in known_ids(connection) - twins.ids_of(connection):
         raise BadInput(f"{provider_batch_id} belongs to a job.", "Cancel the job instead.")
@@ -119,7 +119,7 @@ def cancel(connection: Connection, user: AbstractBaseUser | None, provider_batch
     return look(connection)
 
 
-def ignore(connection: Connection, user: AbstractBaseUser | None, provider_batch_id: str) -> Orphans:
+def ignore(connection: Connection, user: User | None, provider_batch_id: str) -> Orphans:
     """Do not show it again; it stays as it is at the provider. Audited."""
     connection.refresh_from_db(fields=["learned"])
     ignored = (connection.learned.get(KEY) or {}).get("ignored", [])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -66,7 +66,7 @@ class Pilot:
         return None if any(cost is None for cost in costs) else sum((cost for cost in costs if cost is not None), Decimal(0))
 
 
-def start(draft: Job, user: AbstractBaseUser | None, plan: Plan, rows: list[int], *, token: str) -> Round:
+def start(draft: Job, user: User | None, plan: Plan, rows: list[int], *, token: str) -> Round:
     """Send the given rows of the draft in real time. The same `token` gives the same round. Raises BadInput."""
     if made := Round.objects.filter(job=draft, token=token).first():
         return made
@@ -91,13 +91,15 @@ def start(draft: Job, user: AbstractBaseUser | None, plan: Plan, rows: list[int]
         lease.release(timezone.now())
 
 
-def _add(draft: Job, user: AbstractBaseUser | None, plan: Plan, rows: list[int], token: str, lease: Lease) -> Round:
+def _add(draft: Job, user: User | None, plan: Plan, rows: list[int], token: str, lease: Lease) -> Round:
     spec = spec_for(plan.prompt_version, plan.model, Lane.DIRECT, plan.changes)
     number = draft.rounds.count() + 1
     replaced = choose(standing_of(draft).files, Wanted(rows=rows)).kinds
     write_rows(rows, places.new_rows_file(draft, number))
     with transaction.atomic():
-        lease.write({"state": JobState.DRAFT}, dataset_version=plan.dataset_version, n_rows=plan.dataset_version.n_rows, next_look_at=timezone.now())
+        lease.write(
+            {"state": JobState.DRAFT}, dataset_version=plan.dataset_version, n_rows=plan.dataset_version.n_rows, next_look_at=timezone.now()
+        )
         round_ = Round.objects.create(
             job=draft,
             number=number,
@@ -191,7 +193,13 @@ def estimate_from(draft: Job, plan: Plan) -> Estimate | None:
         if len(usages) >= 3:
             sheet = sheet_for(plan.connection, plan.model)
             words = f"the {len(usages)} rows of the pilot"
-            return estimate_from_usage(sheet, usages, plan.dataset_version.n_rows, words, spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes).max_output_tokens)
+            return estimate_from_usage(
+                sheet,
+                usages,
+                plan.dataset_version.n_rows,
+                words,
+                spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes).max_output_tokens,
+            )
     return None
 
 
@@ -212,7 +220,8 @@ def rest(job: Job, plan: Plan) -> Chosen | None:
     if any(round_.state != RoundState.SETTLED for round_ in rounds):
         raise BadInput("A try is still running.", "Wait until it is done, then launch.")
     good = {round_.number for round_ in rounds if same_settings(round_, plan)}
-    done, kinds = set(), {}
+    done: set[int] = set()
+    kinds: dict[str, int] = {}
     for line in _standing_lines(job, ["_row", "kind", "round"]):
         if line["kind"] == OutcomeKind.SUCCEEDED and line["round"] in good:
             done.add(line["_row"])
@@ -220,4 +229,3 @@ def rest(job: Job, plan: Plan) -> Chosen | None:
             kinds[line["kind"]] = kinds.get(line["kind"], 0) + 1
     rows = np.setdiff1d(np.arange(job.n_rows, dtype=np.int64), np.array(sorted(done), dtype=np.int64), assume_unique=True)
     return Chosen(rows, kinds)
-

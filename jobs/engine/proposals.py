@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 
 from jobs.engine.spec import check_spec, spec_for
 from jobs.errors import BadInput
@@ -33,7 +33,7 @@ class Plan:
     cap_usd: Decimal | None = None
     estimate: dict[str, Any] = field(default_factory=dict)
     token: str = ""
-    approved_by: AbstractBaseUser | None = None  # the admin who lets it cross a cap
+    approved_by: User | None = None  # the admin who lets it cross a cap
 
 
 def new_token() -> str:

@@ -1,11 +1,11 @@
-"""Rescue: what an expired or slow batch left is finished in real time. What runs is cancelled and collected first, so no row is paid twice."""
+"""Rescue: the rest of an expired or slow job in real time. What runs is cancelled and collected first, so no row is paid twice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -64,7 +64,7 @@ def _per_row(job: Job) -> tuple[Decimal, Decimal] | None:
     return (low + high) / 2 / job.n_rows, (low_own + high_own) / 2 / job.n_rows
 
 
-def rescue(job: Job, user: AbstractBaseUser | None, *, token: str) -> None:
+def rescue(job: Job, user: User | None, *, token: str) -> None:
     """Ask for the rest in real time. Batches at the provider are cancelled first; their end starts the round. Twice is once."""
     if Round.objects.filter(job=job, token=token).exists():
         return
@@ -80,7 +80,13 @@ def rescue(job: Job, user: AbstractBaseUser | None, *, token: str) -> None:
         with transaction.atomic():
             now = timezone.now()
             state = JobState.RUNNING if JobState(job.state).terminal else job.state
-            lease.write(wish={"rescue": token, "user": user.pk if user else None}, state=state, finished_at=None, cancel_requested_at=None, next_look_at=now)
+            lease.write(
+                wish={"rescue": token, "user": user.pk if user else None},
+                state=state,
+                finished_at=None,
+                cancel_requested_at=None,
+                next_look_at=now,
+            )
             running = Batch.objects.filter(job=job).exclude(state__in=CLOSED)
             running.update(cancel_requested_at=now, next_look_at=now)
             note(job, "rescue", "Rescue: what runs is cancelled, what it finished is kept, and the rest is finished in real time")

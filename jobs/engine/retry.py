@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -40,14 +40,18 @@ class Changes:
 
     @property
     def words(self) -> dict[str, str]:
-        told = {"model": self.model, "connection": self.connection and self.connection.name, "prompt": self.prompt_version and str(self.prompt_version)}
+        told = {
+            "model": self.model,
+            "connection": self.connection and self.connection.name,
+            "prompt": self.prompt_version and str(self.prompt_version),
+        }
         told["lane"] = self.lane and self.lane.label
         return {**{name: str(value) for name, value in told.items() if value}, **{name: str(value) for name, value in self.params.items()}}
 
 
 def retry(
     job: Job,
-    user: AbstractBaseUser | None,
+    user: User | None,
     wanted: Wanted,
     changes: Changes | None = None,
     *,
@@ -91,7 +95,9 @@ def claim_job(job: Job) -> Lease:
 
 def settings_of(job: Job, changes: Changes) -> dict[str, Any]:
     """Connection, prompt version, spec and sheet of the new round; those of the job where nothing is changed."""
-    assert job.connection and job.prompt_version and job.dataset_version
+    assert job.connection
+    assert job.prompt_version
+    assert job.dataset_version
     connection = changes.connection or job.connection
     version = changes.prompt_version or job.prompt_version
     model, lane = changes.model or job.model, changes.lane or Lane(job.lane)
@@ -128,7 +134,7 @@ def add_round(
     spec: dict[str, Any],
     sheet: dict[str, Any],
     changes: dict[str, str] | None = None,
-    user: AbstractBaseUser | None = None,
+    user: User | None = None,
     token: str = "",
 ) -> Round:
     """A new round over the chosen rows, which are pending from now on. Under the job's lease."""

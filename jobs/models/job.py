@@ -32,7 +32,9 @@ class Job(Identified, Leased):
     launch_token = models.CharField(max_length=64)
     max_attempts = models.PositiveSmallIntegerField(default=3)
     cap_usd = dollars(null=True, blank=True)
-    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")  # over a cap
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )  # over a cap
     wish: models.JSONField = models.JSONField(default=empty_dict)  # a rescue that waits until what runs is cancelled and collected
 
     state = models.CharField(max_length=24, default=JobState.DRAFT, db_index=True)

@@ -14,7 +14,9 @@ from jobs.words import PromptKind
 class Prompt(Identified):
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="prompts")
     name = models.CharField(max_length=200)
-    dataset = models.ForeignKey(Dataset, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")  # the one it was last edited against
+    dataset = models.ForeignKey(
+        Dataset, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )  # the one it was last edited against
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     archived_at = models.DateTimeField(null=True, blank=True)
 

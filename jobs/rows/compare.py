@@ -53,20 +53,23 @@ def compare(first: Path, second: Path, fields: Sequence[tuple[str, str]] = ()) -
     with connect({first.parent, second.parent}) as db:
         _views(db, first, second)
         both, one, two = db.execute(
-            """SELECT count(*) FILTER (a._row IS NOT NULL AND b._row IS NOT NULL), count(*) FILTER (b._row IS NULL), count(*) FILTER (a._row IS NULL)
+            """SELECT count(*) FILTER (a._row IS NOT NULL AND b._row IS NOT NULL),
+                      count(*) FILTER (b._row IS NULL), count(*) FILTER (a._row IS NULL)
                FROM a FULL JOIN b ON a._row = b._row"""
         ).fetchall()[0]
         wanted: list[tuple[str | None, str]] = list(fields) or [(None, "text")]
         return Comparison(both, one, two, [_agreement(db, name, type_) for name, type_ in wanted])
 
 
-def differing(first: Path, second: Path, field: str | None, *, limit: int = 50, offset: int = 0, pair: tuple[str, str] | None = None) -> tuple[int, list[tuple[int, str | None, str | None]]]:
+def differing(
+    first: Path, second: Path, field: str | None, *, limit: int = 50, offset: int = 0, pair: tuple[str, str] | None = None
+) -> tuple[int, list[tuple[int, str | None, str | None]]]:
     """How many rows differ in a field, and a page of them: (row, first's value, second's value). `pair` takes one cell of the confusion."""
     with connect({first.parent, second.parent}) as db:
         _views(db, first, second)
         values, params = _pair_sql(field)
         condition, more = ("x = ? AND y = ?", list(pair)) if pair else ("x IS DISTINCT FROM y", [])
-        inner = f"SELECT a._row AS row, {values} FROM a JOIN b ON a._row = b._row"
+        inner = f"SELECT a._row AS row, {values} FROM a JOIN b ON a._row = b._row"  # noqa: S608 - columns of our own
         total = db.execute(f"SELECT count(*) FROM ({inner}) WHERE {condition}", [*params, *more]).fetchall()[0][0]  # noqa: S608
         sql = f"SELECT row, x, y FROM ({inner}) WHERE {condition} ORDER BY row LIMIT {int(limit)} OFFSET {int(offset)}"  # noqa: S608
         return total, [(int(row), x, y) for row, x, y in db.execute(sql, [*params, *more]).fetchall()]
@@ -87,7 +90,7 @@ def _pair_sql(field: str | None) -> tuple[str, list[Any]]:
 
 def _agreement(db: duckdb.DuckDBPyConnection, field: str | None, type_: str) -> Agreement:
     values, params = _pair_sql(field)
-    inner = f"SELECT {values} FROM a JOIN b ON a._row = b._row"
+    inner = f"SELECT {values} FROM a JOIN b ON a._row = b._row"  # noqa: S608 - columns of our own
     same, n = db.execute(f"SELECT count(*) FILTER (x IS NOT DISTINCT FROM y), count(*) FROM ({inner})", params).fetchall()[0]  # noqa: S608
     confusion: dict[tuple[str, str], int] = {}
     if type_ in ("label", "boolean"):

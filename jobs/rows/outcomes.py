@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
@@ -102,17 +102,25 @@ def outcome_table(columns: Mapping[str, Any], defaults: Mapping[str, Any] | None
 
 
 def _array(name: str, values: Any, n: int) -> pa.Array:
+    kind = SCHEMA.field(name).type
     if isinstance(values, (str, int)) or values is None:
-        values = [values] * n
+        return pa.repeat(pa.scalar(clean(values) if isinstance(values, str) else values, kind), n)
     if len(values) != n:
         raise ValueError(f"{name} has {len(values)} values for {n} rows")
     if name in ("cost", "realtime"):
         return money_array(values)
     if name == "message":
-        values = [clean(text[:MESSAGE_LENGTH]) if text else "" for text in values]
-    elif name in _TEXTS:
-        values = list(map(clean, values))
-    return pa.array(values, SCHEMA.field(name).type)
+        values = [text[:MESSAGE_LENGTH] if text else "" for text in values]
+    return _texts(values) if name in _TEXTS else pa.array(values, kind)
+
+
+def _texts(values: Sequence[str | None]) -> pa.Array:
+    """Texts, cleaned one by one only where there is something to clean."""
+    try:
+        found = pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return pa.array(list(map(clean, values)), pa.string())
+    return pa.array(list(map(clean, values)), pa.string()) if pc.any(pc.match_substring(found, "\0")).as_py() else found
 
 
 class OutcomeWriter:

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def plan(people: Any, sandbox: Any) -> Plan:
     home, owner = people.home, people.owner
     found = Plan(home, make_dataset(home, owner, 30), make_prompt(home, owner), make_connection(home, owner, sandbox), "gpt-6-luna")
-    found.estimate = estimate_for(sample_of(found.dataset_version, found.prompt_version), found.prompt_version, found.connection, found.model, 200)[0].to_json()
+    found.estimate = estimate_for(
+        sample_of(found.dataset_version, found.prompt_version), found.prompt_version, found.connection, found.model, 200
+    )[0].to_json()
     return found
 
 
@@ -60,7 +62,9 @@ def test_monthly_cap_counts_what_other_jobs_may_still_cost(plan: Plan, people: A
 
 def test_price_unknown_with_a_cap_is_refused(plan: Plan, people: Any) -> None:
     plan.model = "sandbox-priceless"
-    plan.estimate = estimate_for(sample_of(plan.dataset_version, plan.prompt_version), plan.prompt_version, plan.connection, plan.model, 200)[0].to_json()
+    plan.estimate = estimate_for(
+        sample_of(plan.dataset_version, plan.prompt_version), plan.prompt_version, plan.connection, plan.model, 200
+    )[0].to_json()
     plan.cap_usd = Decimal(5)
     with pytest.raises(BadInput, match="no known upper end"):
         launch(plan, people.owner)
@@ -73,7 +77,8 @@ def test_batches_are_held_when_the_next_one_could_cross_the_cap(plan: Plan, peop
     step(job)
     assert [batch.state for batch in job.batches.all()] == [BatchState.READY] * 3
     first = Batch.objects.filter(job=job).order_by("number").first()
-    assert first is not None and first.reserve_usd is not None
+    assert first is not None
+    assert first.reserve_usd is not None
     # The cap has room for one batch and a little; what the first one leaves of its reserve lets another one through.
     Job.objects.filter(pk=job.pk).update(cap_usd=first.reserve_usd * Decimal("1.1"))
     for _ in range(3):

@@ -52,7 +52,18 @@ def test_two_kills_pay_no_row_twice(tmp_path: Path) -> None:
         subprocess.run(command(data, "migrate", "-v0"), env=env, check=True)
         add = command(data, "add_connection", "sb", "--kind", "openai", "--base-url", sandbox.openai_url, "--key-env", "KEY")
         subprocess.run(add, env=env, check=True, capture_output=True)
-        flags = ["--dataset", str(table), "--prompt", str(prompt), "--connection", "sb", "--model", "gpt-6-luna", "--param", "max_output_tokens=40"]
+        flags = [
+            "--dataset",
+            str(table),
+            "--prompt",
+            str(prompt),
+            "--connection",
+            "sb",
+            "--model",
+            "gpt-6-luna",
+            "--param",
+            "max_output_tokens=40",
+        ]
         ends = ["--out", str(out), "--poll-seconds", "0.1"]
         errors = (tmp_path / "errors").open("w+")
         how: dict[str, Any] = {"env": env, "stdout": subprocess.PIPE, "stderr": errors, "text": True}

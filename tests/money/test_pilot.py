@@ -46,7 +46,9 @@ def test_launch_after_pilot_pays_each_row_once(plan: Plan, draft: Job, people: A
 def test_pilot_with_another_prompt_is_sent_again_and_counts_as_wasted(plan: Plan, draft: Job, people: Any) -> None:
     try_rows(draft, plan, [0, 1, 2])
     spent = draft.paid_usd
-    other = PromptVersion.objects.create(prompt=plan.prompt_version.prompt, number=2, user="Say: {{ text }}", params={"max_output_tokens": 50})
+    other = PromptVersion.objects.create(
+        prompt=plan.prompt_version.prompt, number=2, user="Say: {{ text }}", params={"max_output_tokens": 50}
+    )
     plan.prompt_version = other
     job = settled(launch(plan, people.owner, draft))
     assert job.n_succeeded == 30
@@ -82,8 +84,10 @@ def test_pilot_shows_answers_fields_cost_and_seconds(plan: Plan, draft: Job) -> 
     assert (row.kind, row.row) == ("succeeded", 0)
     assert row.parsed is not None
     assert row.parsed["intent"] == "billing"
-    assert row.cost is not None and row.cost > 0
-    assert row.seconds is not None and row.seconds >= 0
+    assert row.cost is not None
+    assert row.cost > 0
+    assert row.seconds is not None
+    assert row.seconds >= 0
 
 
 def test_same_token_starts_one_round(plan: Plan, draft: Job, people: Any) -> None:
@@ -94,7 +98,13 @@ def test_same_token_starts_one_round(plan: Plan, draft: Job, people: Any) -> Non
 
 def test_pilot_refuses_too_many_rows_and_a_second_try_at_once(plan: Plan, draft: Job, people: Any) -> None:
     with pytest.raises(BadInput, match="at most 200"):
-        pilot.start(draft, people.owner, Plan(**{**plan_fields(plan), "dataset_version": make_dataset(plan.workspace, people.owner, 300, "Big")}), list(range(201)), token="a")
+        pilot.start(
+            draft,
+            people.owner,
+            Plan(**{**plan_fields(plan), "dataset_version": make_dataset(plan.workspace, people.owner, 300, "Big")}),
+            list(range(201)),
+            token="a",
+        )
     pilot.start(draft, people.owner, plan, [0], token="b")
     with pytest.raises(BadInput, match="running"):
         pilot.start(draft, people.owner, plan, [1], token="c")

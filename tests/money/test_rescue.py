@@ -21,7 +21,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def job(people: Any, slow: Any) -> Job:
     home, owner = people.home, people.owner
-    plan = Plan(home, make_dataset(home, owner, 40), make_prompt(home, owner), make_connection(home, owner, slow), "gpt-6-luna", max_attempts=1)
+    plan = Plan(
+        home, make_dataset(home, owner, 40), make_prompt(home, owner), make_connection(home, owner, slow), "gpt-6-luna", max_attempts=1
+    )
     Connection.objects.update(limits={"requests_per_batch": 20})
     plan.connection.refresh_from_db()
     job = launch(plan, owner)
@@ -73,7 +75,8 @@ def test_rescue_of_expired_rows_keeps_what_was_answered(job: Job, people: Any, s
     assert expired > 0
     offered = rescue.offer(job)
     assert offered.rows == expired
-    assert offered.more is not None and offered.more > 0
+    assert offered.more is not None
+    assert offered.more > 0
     rescue.rescue(job, people.owner, token="r")
     job = settled(job)
     assert (job.state, job.n_succeeded) == (JobState.COMPLETED, 40)
