@@ -77,14 +77,20 @@ class Soak:
 
     def _connect(self) -> None:
         from jobs.engine.connections import save_connection
-        from jobs.models import Connection, PromptVersion, Workspace
-        from jobs.models import Prompt
+        from jobs.models import Connection, Prompt, PromptVersion, Workspace
 
         self.workspace = Workspace.objects.create(name="Soak")
         self.connections = {}
         for kind, url in (("openai", self.sandbox.openai_url), ("anthropic", self.sandbox.anthropic_url)):
             made, _ = save_connection(
-                self.workspace, None, name=kind, kind=kind, base_url=url, key="sk-soak-1234567890", by_operator=True, limits={"requests_per_batch": 70}
+                self.workspace,
+                None,
+                name=kind,
+                kind=kind,
+                base_url=url,
+                key="sk-soak-1234567890",
+                by_operator=True,
+                limits={"requests_per_batch": 70},
             )
             Connection.objects.filter(pk=made.pk).update(is_sandbox=True)
             made.refresh_from_db()
@@ -113,7 +119,9 @@ class Soak:
     def start_workers(self) -> None:
         if self.cluster is None or self.cluster.poll() is not None:
             log = (self.folder / "worker.log").open("ab")
-            self.cluster = subprocess.Popen([sys.executable, "manage.py", "worker"], cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            self.cluster = subprocess.Popen(
+                [sys.executable, "manage.py", "worker"], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
             log.close()
 
     def kill_one(self) -> None:

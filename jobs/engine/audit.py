@@ -106,7 +106,9 @@ def _outcomes(batch: Batch, sent: Any) -> Iterator[str]:
         yield "its outcomes are out of order, or a row is there twice"
     elif sent is not None and not np.array_equal(rows, sent):
         yield "its outcomes are of other rows than were sent"
-    if set(table.column("round").unique().to_pylist()) != {batch.round.number} or set(table.column("batch").unique().to_pylist()) != {batch.pk.hex}:
+    if set(table.column("round").unique().to_pylist()) != {batch.round.number} or set(table.column("batch").unique().to_pylist()) != {
+        batch.pk.hex
+    }:
         yield "its outcomes say that they are of another batch"
     yield from _prices(batch, table)
     counted = tally.tally_of(path)
@@ -193,7 +195,8 @@ def _rounds(job: Job) -> Iterator[str]:
         held = [_rows_of(batch) for batch in round_.batches.select_related("job")]
         rows = np.sort(np.concatenate(held)) if held else np.zeros(0, dtype=np.int64)
         if not np.array_equal(rows, _wanted(job, round_)):
-            yield f"the batches of round {round_.number} hold {len(rows):,} rows, {len(np.unique(rows)):,} of them different, for {round_.n_rows:,}"
+            told = f"{len(rows):,} rows, {len(np.unique(rows)):,} of them different"
+            yield f"the batches of round {round_.number} hold {told}, for {round_.n_rows:,}"
 
 
 def _rows_of(batch: Batch) -> Any:
@@ -230,5 +233,3 @@ def _state(job: Job) -> Iterator[str]:
         yield f"it is {job.state} with {job.counts['pending']:,} rows pending"
     if (job.state == JobState.COMPLETED) != (job.n_succeeded == job.n_rows) and job.state != JobState.CANCELLED:
         yield f"it is {job.state} with {job.n_succeeded:,} of {job.n_rows:,} rows succeeded"
-
-

@@ -52,5 +52,3 @@ def _agrees(batch: Batch, path: Any, row: dict[str, Any]) -> bool:
         if answer.custom_id == wanted:
             return answer.output_tokens == row["output_tokens"] and (answer.text is None) == (row["answer"] is None)
     return False
-
-

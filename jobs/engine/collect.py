@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from jobs.models import Batch, Connection
 from jobs.providers.base import Answer, RemoteBatch, RequestSpec, split_lines
 from jobs.providers.lines import split_glued
 from jobs.providers.registry import abilities_of, decoder_for
-from jobs.rows.cut import row_of, rows_in
+from jobs.rows.cut import custom_id_of, rows_in
 from jobs.rows.files import write_whole
 from jobs.rows.outcomes import OutcomeWriter
 from jobs.rows.schema import FENCED, unfenced, validator
@@ -36,7 +37,22 @@ GONE = "gone"  # a file in the results folder: the provider had thrown the resul
 NO_FILES_TRIES = 4
 PORTION = 10_000
 TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens")
-TEXTS = ("message", "text", "finish", "model", "request_id", "billed")
+LINE = (
+    "_row",
+    "kind",
+    "cause",
+    "raw_file",
+    "raw_offset",
+    "raw_length",
+    "message",
+    "answer",
+    "finish",
+    "model",
+    "request_id",
+    "billed",
+    *TOKENS,
+)
+_tokens_of = attrgetter(*TOKENS)
 Decode = Callable[[bytes], Answer]
 
 
@@ -168,7 +184,8 @@ class _Gathering:
     strays: dict[str, int] = field(default_factory=dict)
     _left: set[int] = field(default_factory=set)
     _sent: frozenset[int] = frozenset()
-    _columns: dict[str, list[Any]] = field(default_factory=dict)
+    _ids: dict[str, int] = field(default_factory=dict)  # custom_id → row, of all that were sent
+    _lines: list[tuple[Any, ...]] = field(default_factory=list)  # what is flushed next, in the order of LINE
     _sheet: Any = None
     _valid: Any = None
     _may_be_ours: bool = False
@@ -178,24 +195,18 @@ class _Gathering:
     def __post_init__(self) -> None:
         self._sent = frozenset(rows_in(places.request_file(self.batch)).tolist())
         self._left = set(self._sent)
+        self._ids = {custom_id_of(self.batch.token, row): row for row in self._sent}
         self._sheet = PriceSheet.from_json(self.batch.round.sheet)
         self._valid = validator(self.spec.schema) if self.spec.schema else None
         self._may_be_ours = self.batch.round.lane != Lane.BATCH
-        self._clear()
-
-    def _clear(self) -> None:
-        names = ("_row", "kind", "cause", "raw_file", "raw_offset", "raw_length", *TEXTS, *TOKENS)
-        self._columns = {name: [] for name in names}
 
     def portions(self, number: int, path: Path) -> Iterator[dict[str, Any]]:
         """The outcomes of one file, some thousand at a time."""
-        rows = self._columns["_row"]
         for offset, line in split_lines(_chunks(path)):
             self._line(number, offset, line)
-            if len(rows) >= PORTION:
+            if len(self._lines) >= PORTION:
                 yield self._flush()
-                rows = self._columns["_row"]
-        if rows:
+        if self._lines:
             yield self._flush()
 
     def _line(self, number: int, offset: int, line: bytes) -> None:
@@ -211,8 +222,8 @@ class _Gathering:
                 self._count("unreadable")
                 self._torn_line(number, offset, line)
             return
-        row = row_of(answer.custom_id)
-        if row is None or row not in self._sent or answer.custom_id != f"{self.batch.token}-{row}":
+        row = self._ids.get(answer.custom_id)
+        if row is None:
             self._count("unknown")
         elif row not in self._left:
             self._count("doubled")
@@ -259,25 +270,16 @@ class _Gathering:
                 kind, cause, message = OutcomeKind.INVALID, Cause.SCHEMA_MISMATCH, problem
             elif problem == FENCED:
                 text, message = unfenced(text or ""), problem
-        columns = self._columns
-        columns["_row"].append(row)
-        columns["kind"].append(kind.value)
-        columns["cause"].append(cause.value if cause is not None else None)
-        columns["message"].append(message)
-        columns["text"].append(text)
-        columns["finish"].append(answer.finish)
-        columns["model"].append(answer.model)
-        columns["request_id"].append(answer.request_id)
-        columns["billed"].append(answer.billed)
-        columns["raw_file"].append(number)
-        columns["raw_offset"].append(offset)
-        columns["raw_length"].append(length)
-        for name in TOKENS:
-            columns[name].append(getattr(answer, name))
+        self._lines.append(
+            (
+                row, kind.value, None if cause is None else cause.value, number, offset, length,
+                message, text, answer.finish, answer.model, answer.request_id, answer.billed, *_tokens_of(answer),
+            )
+        )  # fmt: skip
 
     def _flush(self) -> dict[str, Any]:
-        columns = self._columns
-        columns["answer"] = columns.pop("text")
+        columns: dict[str, Any] = dict(zip(LINE, map(list, zip(*self._lines, strict=True)), strict=True))
+        self._lines = []
         counts = {name: np.array(columns[name], dtype=np.int64) for name in TOKENS}
         parts = counts["cached_tokens"] + counts["cache_write_tokens"] + counts["cache_write_1h_tokens"]
         counts["input_tokens"] = np.maximum(counts["input_tokens"], parts)  # a whole is not less than its parts, whatever a server says
@@ -288,7 +290,6 @@ class _Gathering:
             columns[name] = np.where(charged, price, 0)
             if name == "cost":
                 columns["tier"] = tier.tolist()
-        self._clear()
         return columns
 
     def missing(self) -> Iterator[dict[str, Any]]:
@@ -298,7 +299,10 @@ class _Gathering:
         if self._never_ran():
             kind, cause, words, billed = OutcomeKind.CANCELLED, Cause.CANCELLED, "The batch was cancelled before any of it ran.", "unpaid"
         if self.gone:
-            cause, words = Cause.NO_ANSWER, "The results were no longer at the provider when they were fetched. The row may have been answered and charged."
+            cause, words = (
+                Cause.NO_ANSWER,
+                "The results were no longer at the provider when they were fetched. The row may have been answered and charged.",
+            )
         for i in range(0, len(left), PORTION):
             yield {
                 "_row": left[i : i + PORTION],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.utils import timezone
 
@@ -21,13 +22,27 @@ from jobs.words import BatchState, Cause
 MAX_PAGES = 10
 MAX_GETS = 5
 # The words of all providers for a batch that is not over yet.
-LIVE_WORDS = {"", "validating", "in_progress", "finalizing", "cancelling", "canceling", "queued", "pending", "running", "created", "processing"}
+LIVE_WORDS = {
+    "",
+    "validating",
+    "in_progress",
+    "finalizing",
+    "cancelling",
+    "canceling",
+    "queued",
+    "pending",
+    "running",
+    "created",
+    "processing",
+}
 
 
 def follow(connection: Connection) -> None:
     """Ask the provider of all submitted batches of the connection that are due, and note what it says."""
     waiting = list(
-        Batch.objects.filter(connection=connection, state=BatchState.SUBMITTED).select_related("job", "round", "connection").order_by("submitted_at")
+        Batch.objects.filter(connection=connection, state=BatchState.SUBMITTED)
+        .select_related("job", "round", "connection")
+        .order_by("submitted_at")
     )
     now = timezone.now()
     due = [batch for batch in waiting if batch.next_look_at is None or batch.next_look_at <= now]
@@ -127,7 +142,12 @@ def take_note(batch: Batch, remote: RemoteBatch) -> None:
         if remote.failed:
             _refused_whole(batch, remote, lease)
         elif remote.ended:
-            fields = {"provider_status": remote.status[:60], "provider_counts": _counts(remote), "provider_raw": remote.raw, "wait_reason": ""}
+            fields: dict[str, Any] = {
+                "provider_status": remote.status[:60],
+                "provider_counts": _counts(remote),
+                "provider_raw": remote.raw,
+                "wait_reason": "",
+            }
             fields["expires_at"] = remote.expires_at or batch.expires_at
             fields["results_expire_at"] = remote.results_expire_at or batch.results_expire_at
             fields |= {"ended_at": timezone.now(), "n_errors": 0, "next_look_at": timezone.now()}
@@ -169,7 +189,9 @@ def _counts(remote: RemoteBatch) -> dict[str, int]:
 
 def _refused_whole(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
     """The provider took the file and then ran nothing of it."""
-    errors = remote.errors or (LineError("", f"the provider failed the batch without saying why ({remote.status})", cause=Cause.PROVIDER_ERROR),)
+    errors = remote.errors or (
+        LineError("", f"the provider failed the batch without saying why ({remote.status})", cause=Cause.PROVIDER_ERROR),
+    )
     later = [error for error in errors if error.later]
     if later and not (batch.cancel_requested_at or batch.job.cancel_requested_at):
         limit = learn(batch.connection, batch.model, later[0].message) or token_limit(batch.connection, batch.model)

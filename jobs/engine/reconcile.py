@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils import timezone
 
@@ -50,7 +51,9 @@ def reconcile(batch: Batch, lease: Lease) -> None:
         _wait(batch, lease, f"cannot look for it: {error.message}", back_off(batch.n_errors + 1, error.retry_after, 60), batch.n_errors + 1)
         return
     if not walk.complete:
-        _wait(batch, lease, f"the provider's list cannot be trusted ({walk.oddity}), so nothing is sent again", soon(60), batch.n_errors + 1)
+        _wait(
+            batch, lease, f"the provider's list cannot be trusted ({walk.oddity}), so nothing is sent again", soon(60), batch.n_errors + 1
+        )
         return
     _not_there(batch, lease)
 
@@ -66,7 +69,12 @@ def _not_there(batch: Batch, lease: Lease) -> None:
         _wait(batch, lease, words, min(certain_at, soon(windows.apart)), 0)
         return
     if batch.n_absent + 1 < NEEDED_LOOKS:
-        lease.write(n_absent=batch.n_absent + 1, absent_at=now, next_look_at=soon(windows.apart), wait_reason="not found at the provider; one more look, then it is sent again")
+        lease.write(
+            n_absent=batch.n_absent + 1,
+            absent_at=now,
+            next_look_at=soon(windows.apart),
+            wait_reason="not found at the provider; one more look, then it is sent again",
+        )
         return
     if batch.absent_at and now < batch.absent_at + timedelta(seconds=windows.apart * 0.9):
         lease.write(next_look_at=batch.absent_at + timedelta(seconds=windows.apart))
@@ -89,7 +97,8 @@ def _not_there(batch: Batch, lease: Lease) -> None:
 def look(batch: Batch, provider: Provider) -> Walk:
     """Walk the list, newest first, past the moment of the mark; never trusting a list that repeats itself or stops short."""
     mark = batch.submitting_at or timezone.now()
-    walk, seen, cursor = Walk(), set(), None
+    walk, cursor = Walk(), None
+    seen: set[str] = set()
     for _ in range(MAX_PAGES):
         page = provider.list(cursor)
         # The list's times are by the provider's clock, the mark is by ours.
@@ -161,7 +170,13 @@ def _adopt_found(batch: Batch, lease: Lease, found: list[RemoteBatch], provider:
     # The older one, but not one that was refused as a whole while another runs.
     found = sorted(found, key=lambda remote: (remote.failed, remote.created_at is None, remote.created_at))
     if len(found) > 1 and not is_certain:
-        _wait(batch, lease, f"{len(found)} batches at the provider could be this one; waiting until one of them ends and can be told", soon(30), 0)
+        _wait(
+            batch,
+            lease,
+            f"{len(found)} batches at the provider could be this one; waiting until one of them ends and can be told",
+            soon(30),
+            0,
+        )
         return
     text = f"Batch {batch.number}: found at the provider as {found[0].id}"
     adopt(batch, lease, found[0], text, provisional=not is_certain, twins=found[1:])
@@ -178,9 +193,8 @@ def _confirmed(batch: Batch, remote: RemoteBatch, provider: Provider) -> bool | 
 
 def _wait(batch: Batch, lease: Lease, words: str, at: datetime, n_errors: int) -> None:
     """Stay unknown, say why, and remember when to look again."""
-    fields = {"wait_reason": words[:500], "next_look_at": at, "n_errors": n_errors}
+    fields: dict[str, Any] = {"wait_reason": words[:500], "next_look_at": at, "n_errors": n_errors}
     if batch.state == BatchState.SUBMITTING:
         move(batch, lease, BatchState.UNKNOWN, f"Batch {batch.number}: its worker stopped during the create; {words}", **fields)
     else:
         lease.write(**fields)
-

@@ -64,7 +64,9 @@ def _close(batch: Batch, lease: Lease, kind: OutcomeKind, cause: Cause, message:
             said = [named.get(row, (cause, innocent)) for row in part]
             # What was refused because of others or of its size alone was never tried, so it costs no attempt.
             attempts = [0 if each is Cause.BATCH_REJECTED else 1 for each, _ in said]
-            writer.add({"_row": part, "cause": [each.value for each, _ in said], "message": [words for _, words in said], "attempts": attempts})
+            writer.add(
+                {"_row": part, "cause": [each.value for each, _ in said], "message": [words for _, words in said], "attempts": attempts}
+            )
     close_with(batch, lease, BatchState.REJECTED, problem=message[:1000])
 
 

@@ -39,7 +39,12 @@ def settles(batch: Batch, lease: Lease, n_missing: int) -> bool:
         shutil.rmtree(again)
         (folder / DONE).touch()
         return True
-    note(batch.job, "batch:other-answer", f"Batch {batch.number}: fetched once more because {_told(n_missing)}, the answer is another one", batch)
+    note(
+        batch.job,
+        "batch:other-answer",
+        f"Batch {batch.number}: fetched once more because {_told(n_missing)}, the answer is another one",
+        batch,
+    )
     if batch.n_errors + 1 >= TRIES:  # it answers anew each time: the newest one counts
         (again / DONE).touch()
     if folder.exists():  # not where a crash came between these two

@@ -61,7 +61,9 @@ def submit(batch: Batch, lease: Lease) -> None:
 def hold(batch: Batch, lease: Lease, reason: str) -> None:
     """Keep a batch back for a cap, and ask a person; looked at again in a while, or when the cap is changed."""
     lease.write(wait_reason=reason[:500], next_look_at=soon(30.0))
-    Job.objects.filter(pk=batch.job_id).update(needs=f"A cap holds batches back. Raise it, have an admin approve the job, or cancel. ({reason})"[:500])
+    Job.objects.filter(pk=batch.job_id).update(
+        needs=f"A cap holds batches back. Raise it, have an admin approve the job, or cancel. ({reason})"[:500]
+    )
 
 
 def _why_wait(batch: Batch) -> str:
@@ -91,7 +93,7 @@ def _create_mutex(batch: Batch) -> Lease | Literal[False] | None:
 
 
 def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
-    """The request file at the provider, its id committed. An upload costs nothing, so a lost answer is looked for once and else repeated."""
+    """The request file at the provider, its id committed. An upload costs nothing: a lost one is looked for, else repeated."""
     if batch.upload_id:
         return True
     name = f"batchui-{batch.pk.hex}.jsonl"
@@ -244,5 +246,7 @@ def _hold_for_account(batch: Batch, lease: Lease, error: ProviderError) -> None:
     words = f"the provider does not accept the {what} now; what is not sent waits and goes on by itself once it does ({error.message})"
     at = back_off(min(tries, 4), cap=5.0 if batch.connection.is_sandbox else 60.0)
     _keep_ready(batch, lease, at, words, {"n_errors": tries, "problem": error.message[:1000], "wait_reason": words[:500]})
-    Job.objects.filter(pk=batch.job_id).update(needs=f"{NEEDS_ACCOUNT} the {what} of this connection now. An admin can put that right. ({error.message})"[:500])
+    Job.objects.filter(pk=batch.job_id).update(
+        needs=f"{NEEDS_ACCOUNT} the {what} of this connection now. An admin can put that right. ({error.message})"[:500]
+    )
     Connection.objects.filter(pk=batch.connection_id).update(problem=error.message[:500])

@@ -1,4 +1,4 @@
-"""The sweep: once an hour, look after what no step looks after any more: twins, batches that turn up late, files to delete at the provider."""
+"""The sweep: once an hour, look after what no step looks after any more: twins, late batches, files to delete at the provider."""
 
 from __future__ import annotations
 

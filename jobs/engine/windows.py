@@ -35,7 +35,7 @@ def soon(seconds: float) -> datetime:
 
 
 def back_off(n_errors: int, retry_after: float | None = None, cap: float = 900.0) -> datetime:
-    """When to try again after `n_errors` failures in a row: doubling from 2 s up to `cap`, with jitter; later if the provider asked for it."""
+    """When to try again after `n_errors` failures in a row: doubling from 2 s up to `cap`, with jitter; later if it was asked for."""
     wait = min(2.0 * 2 ** min(n_errors, 12), cap) * (0.5 + random.random() / 2)
     return soon(max(wait, min(retry_after or 0.0, LONGEST)))
 

@@ -36,7 +36,9 @@ def rewrite(path: Any, change: Callable[[pa.Table], pa.Table]) -> None:
 def with_column(name: str, values: Callable[[list[Any]], list[Any]]) -> Callable[[pa.Table], pa.Table]:
     def change(table: pa.Table) -> pa.Table:
         at = table.schema.get_field_index(name)
-        return table.set_column(at, table.schema.field(name), pa.array(values(table.column(name).to_pylist()), table.schema.field(name).type))
+        return table.set_column(
+            at, table.schema.field(name), pa.array(values(table.column(name).to_pylist()), table.schema.field(name).type)
+        )
 
     return change
 
@@ -61,9 +63,18 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
         lambda job: places.outcomes_file(batch_of(job)).write_bytes(places.outcomes_file(batch_of(job)).read_bytes()[:-20]),
         "its outcomes cannot be read",
     ),
-    "an outcome of another row": (lambda job: rewrite(places.outcomes_file(batch_of(job)), with_column("_row", lambda r: [*r[:-1], 7])), "of other rows"),
-    "a row twice": (lambda job: rewrite(places.outcomes_file(batch_of(job)), with_column("_row", lambda r: [r[1], *r[1:]])), "a row is there twice"),
-    "a row's kind": (lambda job: rewrite(places.outcomes_file(batch_of(job)), with_column("kind", lambda k: [*k[:-1], "failed"])), "add up to"),
+    "an outcome of another row": (
+        lambda job: rewrite(places.outcomes_file(batch_of(job)), with_column("_row", lambda r: [*r[:-1], 7])),
+        "of other rows",
+    ),
+    "a row twice": (
+        lambda job: rewrite(places.outcomes_file(batch_of(job)), with_column("_row", lambda r: [r[1], *r[1:]])),
+        "a row is there twice",
+    ),
+    "a row's kind": (
+        lambda job: rewrite(places.outcomes_file(batch_of(job)), with_column("kind", lambda k: [*k[:-1], "failed"])),
+        "add up to",
+    ),
     "a row's cost": (
         lambda job: rewrite(places.outcomes_file(batch_of(job)), with_column("cost", lambda c: [*c[:-1], Decimal("0.5")])),
         "is not what their tokens cost",
@@ -93,7 +104,10 @@ PLANTED: dict[str, tuple[Callable[[Job], Any], str]] = {
     "a batch that nobody knows": (lambda job: (places.job_folder(job) / "batches" / ("a" * 32)).mkdir(), "does not know"),
     "a state": (lambda job: Job.objects.filter(pk=job.pk).update(state="completed"), "it is completed with"),
     "an open batch": (lambda job: Batch.objects.filter(pk=batch_of(job).pk).update(state="ready"), "with open batches"),
-    "a table cut": (lambda job: rewrite(places.table_of(job.dataset_version), lambda table: table.slice(1)), "has 7 rows, the ledger says 8"),
+    "a table cut": (
+        lambda job: rewrite(places.table_of(job.dataset_version), lambda table: table.slice(1)),
+        "has 7 rows, the ledger says 8",
+    ),
     "a round without a batch": (lambda job: Round.objects.get(job=job, number=2).batches.all().delete(), "hold 0 rows"),
 }
 

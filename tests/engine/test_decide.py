@@ -88,9 +88,9 @@ def test_resubmit_that_was_wrong_is_found_by_the_sweep(make: Any, sandbox: Any, 
     decide.resubmit(batch, people.owner)
     look(batch_of(job))
     sweep.sweep()
-    assert texts(job, sweep.LATE) == [f"Batch 1: a create that had proved absent turned up late as {lost} (in_progress, no answers yet)"] or texts(
-        job, sweep.LATE
-    ) == [f"Batch 1: a create that had proved absent turned up late as {lost} (validating, no answers yet)"]
+    assert texts(job, sweep.LATE) == [
+        f"Batch 1: a create that had proved absent turned up late as {lost} (in_progress, no answers yet)"
+    ] or texts(job, sweep.LATE) == [f"Batch 1: a create that had proved absent turned up late as {lost} (validating, no answers yet)"]
     assert twins.ids_of(batch.connection) == {lost}
     sandbox.control("advance", seconds=60)
     assert {b["id"]: b["status"] for b in sandbox.control("")["batches"]}[lost] == "cancelled"

@@ -70,7 +70,11 @@ def _until_created(sandbox: Any) -> None:
     raise AssertionError("the late create never came")
 
 
-NOT_DONE = [{"fault": "drop_before"}, {"fault": "redirect", "location": "http://127.0.0.1:9/"}, {"fault": "status", "status": 520, "html": True}]
+NOT_DONE = [
+    {"fault": "drop_before"},
+    {"fault": "redirect", "location": "http://127.0.0.1:9/"},
+    {"fault": "status", "status": 520, "html": True},
+]
 
 
 @pytest.mark.parametrize("fault", NOT_DONE, ids=lambda f: f["fault"])
@@ -123,7 +127,9 @@ def test_key_revoked_mid_job_holds_the_rest_until_it_works(make: Any, sandbox: A
     assert job.needs.startswith("The provider does not accept the key of this connection now. An admin can put that right.")
     first = look(first)
     assert first.state == "submitted"
-    assert first.wait_reason.startswith("the key was not accepted; the batch goes on at the provider and is collected once the key works again")
+    assert first.wait_reason.startswith(
+        "the key was not accepted; the batch goes on at the provider and is collected once the key works again"
+    )
     assert Connection.objects.get(pk=job.connection_id).problem != ""
     sandbox.control("restore")
     job = finish(job, sandbox)

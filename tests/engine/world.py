@@ -45,7 +45,10 @@ def make_version(people: Any, n_rows: int, pad: int = 0) -> DatasetVersion:
     table = places.table_of(version)
     table.parent.mkdir(parents=True)
     words = ["a refund", "a crash", "how do I"]
-    pq.write_table(pa.table({"_row": pa.array(range(n_rows), pa.int64()), "c0": [f"{words[i % 3]} {i}{' and so on' * pad}" for i in range(n_rows)]}), table)
+    pq.write_table(
+        pa.table({"_row": pa.array(range(n_rows), pa.int64()), "c0": [f"{words[i % 3]} {i}{' and so on' * pad}" for i in range(n_rows)]}),
+        table,
+    )
     return version
 
 

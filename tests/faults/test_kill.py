@@ -1,4 +1,4 @@
-"""kill -9 at every named point, in a real process; another one goes on: each batch was made once, each row counted once, nothing is left."""
+"""kill -9 at every named point, in a real process; another one goes on: each batch made once, each row counted once, nothing left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands, ticks, deaths at named points and faults of the provider in any order, over the real HTTP sandbox; the invariants after each step."""
+"""Commands, ticks, deaths at named points and faults of the provider in any order, over HTTP; the invariants after each step."""
 
 from __future__ import annotations
 

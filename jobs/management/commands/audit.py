@@ -21,7 +21,9 @@ class Command(BaseCommand):
         parser.add_argument("--job", metavar="ID", help="this job alone")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        jobs = Job.objects.exclude(state=JobState.DRAFT).select_related("dataset_version", "dataset_version__dataset").order_by("created_at")
+        jobs = (
+            Job.objects.exclude(state=JobState.DRAFT).select_related("dataset_version", "dataset_version__dataset").order_by("created_at")
+        )
         if options["job"]:
             try:
                 jobs = jobs.filter(pk=options["job"])
