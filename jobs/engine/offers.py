@@ -74,6 +74,11 @@ class Offer:
         return f"{self.connection.pk}:{self.model}"
 
     @property
+    def fails_on_purpose(self) -> bool:
+        """The sandbox's model for learning the way through failures; never suggested, for its answers teach nothing about cost."""
+        return self.connection.is_sandbox and "+" in self.model
+
+    @property
     def best_lane(self) -> Lane:
         return Lane.BATCH if self.batch else Lane.DIRECT
 
@@ -204,7 +209,8 @@ def _is_chosen(draft: Job, offer: Offer) -> bool:
 
 def _marked(draft: Job, found: list[Offer]) -> list[Offer]:
     """The chosen one, the cheapest that surely fits, and a sensible default with its reason."""
-    sure = [offer for offer in found if offer.listed and offer.fits and offer.context_window and offer.cost is not None]
+    honest = [offer for offer in found if not offer.fails_on_purpose]
+    sure = [offer for offer in honest if offer.listed and offer.fits and offer.context_window and offer.cost is not None]
     cheapest = min(sure, key=lambda offer: (offer.cost, offer.connection.is_sandbox), default=None)
     suggested, why = _suggested(draft, found, sure, cheapest)
     marked = []
@@ -221,7 +227,7 @@ def _marked(draft: Job, found: list[Offer]) -> list[Offer]:
 def _suggested(draft: Job, found: list[Offer], sure: list[Offer], cheapest: Offer | None) -> tuple[Offer | None, str]:
     """What was used last for this prompt, else in this workspace; else a small current model; else the cheapest."""
     assert draft.prompt_version
-    by_key = {offer.key: offer for offer in found if offer.fits}
+    by_key = {offer.key: offer for offer in found if offer.fits and not offer.fails_on_purpose}
     past = Job.objects.filter(workspace=draft.workspace, prompt_version__kind=draft.prompt_version.kind).exclude(state=JobState.DRAFT)
     recent = list(past.order_by("-created_at").values_list("prompt_version__prompt_id", "connection_id", "model")[:50])
     recent.sort(key=lambda item: item[0] != draft.prompt_version.prompt_id)  # type: ignore[union-attr]

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from jobs.engine import drafts, ingest
 from jobs.engine.connections import test_connection
+from jobs.engine.estimates import FLAKY, SMALL
 from jobs.errors import BadInput
 from jobs.models import Connection, DatasetVersion, Job, Prompt, PromptVersion, Workspace
 
 TABLE = Path(__file__).with_name("support_tickets.csv")
 DATASET = "Support tickets (sample)"
 PROMPT = "Sort support tickets"
-MODELS = ("gpt-6-luna", "claude-haiku-5-5")  # small ones, the first that the connection offers
 MAX_OUTPUT_TOKENS = 200
 SYSTEM = """You sort the mail of a shop for furniture and lamps.
 
@@ -55,7 +55,7 @@ class Sample:
     draft: Job
 
 
-def load(workspace: Workspace, user: AbstractBaseUser) -> Sample:
+def load(workspace: Workspace, user: User) -> Sample:
     """Sample table, prompt and a draft on the sandbox. Asked again, it finds what is there; a draft of this person is used again.
 
     Raises BadInput where the table cannot be read (no space, no worker process).
@@ -67,19 +67,19 @@ def load(workspace: Workspace, user: AbstractBaseUser) -> Sample:
         connection = _connection(workspace)
         if connection is not None:
             seen = set(connection.models_seen)
-            model = next((name for name in MODELS if name in seen), MODELS[connection.kind == "anthropic"])
-            draft = drafts.choose_model(draft, connection, model, {})
+            model = next((name for name in SMALL if name in seen), SMALL[connection.kind == "anthropic"])
+            draft = drafts.choose_model(draft, connection, model + FLAKY * connection.is_sandbox, {})
     return Sample(version, prompt, draft)
 
 
-def _dataset(workspace: Workspace, user: AbstractBaseUser) -> DatasetVersion:
+def _dataset(workspace: Workspace, user: User) -> DatasetVersion:
     upload = ingest.receive(workspace, user, filename="support_tickets.csv", chunks=[TABLE.read_bytes()], dataset_name=DATASET)
     if upload.version is None:
         raise BadInput("The sample table could not be read.", str(upload.problem.get("message", "")))
     return upload.version
 
 
-def _prompt(workspace: Workspace, user: AbstractBaseUser, version: DatasetVersion) -> PromptVersion:
+def _prompt(workspace: Workspace, user: User, version: DatasetVersion) -> PromptVersion:
     """The newest version of the sample prompt: a person may have gone on from ours."""
     with transaction.atomic():
         prompt, _ = Prompt.objects.get_or_create(

@@ -118,6 +118,10 @@ BATCH = frozenset(
 )
 
 
+# One word for what a first visit should meet: some rows pass by themselves in an automatic round, some wait for a person's click.
+FLAKY = "errors=4%,badschema=8%,once"
+
+
 class BadOrder(ValueError):
     """An order that the grammar does not know."""
 
@@ -176,7 +180,8 @@ def parse(text: str) -> Orders:
     """Orders from text without the model's name. Raises BadOrder with a sentence that names what is wrong."""
     rows: list[RowOrder] = []
     batch: list[tuple[str, str]] = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
+    pieces = [piece.strip() for piece in text.split(",")]
+    for part in filter(None, ",".join(FLAKY if piece == "flaky" else piece for piece in pieces).split(",")):
         name, _, value = part.partition("=")
         if name in BATCH:
             batch.append((name, value))

@@ -9,6 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from jobs.access import get_job, member
+from jobs.engine.estimates import FLAKY
 from jobs.engine.launch import new_token
 from jobs.queries.failures import failures_page
 from jobs.queries.job import stamp_of
@@ -33,6 +34,7 @@ def job_failures(request: HttpRequest, pk: UUID) -> HttpResponse:
         "job": job,
         "crumbs": crumbs_of(job, (job.name, link("job-detail", job.pk))),
         "may_run": may_run(request),
+        "on_purpose": bool(page.groups) and job.model.endswith(FLAKY) and job.connection is not None and job.connection.is_sandbox,
         "groups": [(group, new_token()) for group in page.groups],
         "tokens": [new_token(), new_token()],
         "live": live(request),

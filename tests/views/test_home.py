@@ -33,7 +33,7 @@ def test_sample_makes_table_prompt_and_draft_once(client: Any, people: Any, data
     first, second = client.post("/sample/"), client.post("/sample/")
     draft = Job.objects.get()
     assert first["Location"] == second["Location"] == f"/launch/{draft.pk}/try/"
-    assert (draft.state, draft.n_rows, draft.model, draft.workspace) == ("draft", 60, MODEL, people.home)
+    assert (draft.state, draft.n_rows, draft.model, draft.workspace) == ("draft", 60, f"{MODEL}+flaky", people.home)
     assert draft.name == "Sort support tickets × Support tickets (sample)"
     assert [d.name for d in Dataset.objects.all()] == ["Support tickets (sample)"]
     assert [(p.name, p.versions.count()) for p in Prompt.objects.all()] == [("Sort support tickets", 1)]
