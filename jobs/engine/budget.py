@@ -13,8 +13,8 @@ from django.utils import timezone
 from jobs import formats
 from jobs.costs.estimate import Estimate
 from jobs.costs.prices import PriceSheet
-from jobs.models import Batch, Job, Round, Workspace
-from jobs.words import TOKEN_KINDS, BatchState, JobState, Lane
+from jobs.models import Batch, Job, Membership, Round, Workspace
+from jobs.words import TOKEN_KINDS, BatchState, JobState, Lane, Role
 
 IN_FLIGHT = [BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.SUBMITTED, BatchState.ENDED, BatchState.FETCHED]
 MILLION = Decimal(1_000_000)
@@ -69,6 +69,8 @@ def why_hold(batch: Batch) -> str:
     """Why the batch may not be sent now, "" where it may. Inside the transaction that marks it as being sent."""
     job = Job.objects.get(pk=batch.job_id)
     workspace = lock(job.workspace_id)
+    if reason := _may_not_spend(batch, job):
+        return reason
     if job.approved_by_id is not None:
         return ""
     if job.cap_usd is not None:
@@ -84,6 +86,17 @@ def why_hold(batch: Batch) -> str:
                 f"the workspace's cap of {formats.usd(workspace.monthly_cap_usd)} for this month", spent, flying, batch.reserve_usd
             )
     return ""
+
+
+def _may_not_spend(batch: Batch, job: Job) -> str:
+    """Whoever asked for the round must still be allowed to launch: a role that is taken away stops what is not sent yet."""
+    asked_by = batch.round.created_by_id or job.created_by_id
+    if asked_by is None:  # from the command line
+        return ""
+    role = Membership.objects.filter(workspace_id=job.workspace_id, user_id=asked_by).values_list("role", flat=True).first()
+    if role is not None and Role(role).may(Role.ANALYST):
+        return ""
+    return "held: the person who asked for it may no longer launch jobs in this workspace; an admin can cancel the job or restore the role"
 
 
 def _held(cap: str, paid: Decimal, flying: Decimal, most: Decimal) -> str:
@@ -110,7 +123,7 @@ def crossings(workspace: Workspace, estimate: Estimate, lane: Lane, cap: Decimal
             told = f"{formats.usd(spent)} are spent, up to {formats.usd(flying)} are under way"
             found.append(
                 Crossing(
-                    f"With up to {formats.usd(high)} for this job, the workspace\'s {formats.usd(monthly)} "
+                    f"With up to {formats.usd(high)} for this job, the workspace's {formats.usd(monthly)} "
                     f"this month would be crossed: {told}."
                 )
             )

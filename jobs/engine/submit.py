@@ -12,6 +12,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
+from jobs import formats
 from jobs.engine import budget, crash, journal
 from jobs.engine.headroom import headroom, is_next, learn_bytes
 from jobs.engine.lease import Lease, claim, default_seconds
@@ -59,11 +60,11 @@ def submit(batch: Batch, lease: Lease) -> None:
 
 
 def hold(batch: Batch, lease: Lease, reason: str) -> None:
-    """Keep a batch back for a cap, and ask a person; looked at again in a while, or when the cap is changed."""
+    """Keep a batch back for a cap or a role, and ask a person; looked at again in a while, or when what holds it is changed."""
     lease.write(wait_reason=reason[:500], next_look_at=soon(30.0))
-    Job.objects.filter(pk=batch.job_id).update(
-        needs=f"A cap holds batches back. Raise it, have an admin approve the job, or cancel. ({reason})"[:500]
-    )
+    capped = "would be crossed" in reason or "could not be kept" in reason
+    needs = f"A cap holds batches back. Raise it, have an admin approve the job, or cancel. ({reason})" if capped else reason
+    Job.objects.filter(pk=batch.job_id).update(needs=needs[:500])
 
 
 def _why_wait(batch: Batch) -> str:
@@ -123,7 +124,7 @@ def _create(batch: Batch, lease: Lease, provider: Provider, mutex: Lease | None)
             return
         if mutex is not None:
             mutex.write()
-        words = f"Batch {batch.number}: submitting {batch.n_requests:,} rows"
+        words = f"Batch {batch.number}: submitting {formats.count(batch.n_requests, 'row')}"
         # A cancel may have come during the upload; then LostLease, and the next look frees the rows.
         move(batch, lease, BatchState.SUBMITTING, words, where={"cancel_requested_at": None}, n_absent=0, absent_at=None, **marked)
     crash.point("after mark")

@@ -12,8 +12,8 @@ from jobs.engine.drive import step
 from jobs.engine.estimates import estimate_for, sample_of
 from jobs.engine.launch import Plan, launch
 from jobs.errors import BadInput
-from jobs.models import Batch, Connection, Job
-from jobs.words import BatchState, JobState
+from jobs.models import Batch, Connection, Job, Membership
+from jobs.words import BatchState, JobState, Role
 from tests.jobs import make_connection, make_dataset, make_prompt, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,3 +99,18 @@ def test_reserve_is_never_below_what_a_batch_costs(plan: Plan, people: Any) -> N
     for batch in job.batches.all():
         assert batch.reserve_usd is not None
         assert 0 < batch.paid_usd <= batch.reserve_usd
+
+
+def test_a_role_taken_away_stops_what_is_not_sent(plan: Plan, people: Any) -> None:
+    job = launch(plan, people.analyst)
+    member = Membership.objects.get(user=people.analyst)
+    member.role = Role.VIEWER
+    member.save()
+    for _ in range(3):
+        step(job)
+    (batch,) = job.batches.all()
+    assert (batch.state, batch.n_submits) == (BatchState.READY, 0)
+    assert "may no longer launch" in batch.wait_reason
+    member.role = Role.ANALYST
+    member.save()
+    assert settled(job).state == JobState.COMPLETED
