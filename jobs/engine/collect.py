@@ -64,6 +64,8 @@ def fetch(batch: Batch, lease: Lease) -> None:
             if reason := _not_yet(batch, remote):
                 _later(batch, lease, reason)
                 return
+            for left in places.results_folder(batch).glob("*.part"):  # of a worker that was killed; the lease is ours
+                left.unlink(missing_ok=True)
             crash.point("before download")
             crash.during("in download")
             files = provider.download(remote, places.results_folder(batch))

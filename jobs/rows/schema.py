@@ -166,6 +166,9 @@ def _compile(schema: Any) -> Check | None:
         checks += part
     if len(checks) == 1:
         return checks[0]
+    if len(checks) == 2:
+        first, second = checks
+        return lambda value: first(value) or second(value)
 
     def check(value: Any) -> tuple[str, ...] | None:
         for one in checks:
@@ -255,6 +258,7 @@ def _compile_object(schema: dict[str, Any]) -> list[Check] | None:
     if not properties and not required and more:
         return []
     parts: dict[str, Check] = {}
+    needed = frozenset(required)
     for name, part in properties.items():
         compiled = _compile(part)
         if compiled is None:
@@ -264,13 +268,14 @@ def _compile_object(schema: dict[str, Any]) -> list[Check] | None:
     def check(value: Any) -> tuple[str, ...] | None:
         if not isinstance(value, dict):
             return None
-        for name in required:
-            if name not in value:
-                return (name, "is missing")
+        if not value.keys() >= needed:
+            return next((name, "is missing") for name in required if name not in value)
         for name, item in value.items():
             part = parts.get(name)
-            wrong = part(item) if part is not None else None if more else ("", "is not a field of the schema")
-            if wrong is not None:
+            if part is None:
+                if not more:
+                    return (name, "is not a field of the schema")
+            elif (wrong := part(item)) is not None:
                 return (name, *wrong)
         return None
 
