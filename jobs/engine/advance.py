@@ -62,9 +62,10 @@ def advance_batch(pk: str) -> None:
     if lease is None:
         _hurry(Batch, pk)
         return
-    batch = _read(pk)
+    n_errors = 1
     try:
-        before = None
+        batch, before = _read(pk), None
+        n_errors += batch.n_errors
         while batch.state in MOVING_BATCHES and batch.state != before:
             before = batch.state
             _step(batch, lease)
@@ -74,8 +75,8 @@ def advance_batch(pk: str) -> None:
         pass
     except Exception as error:
         log.exception("advance failed", kind="batch", pk=str(pk))
-        words, n_errors = trouble.words_of(error), batch.n_errors + 1
-        told = {"problem": f"{type(error).__name__}: {error}"[:1000], "wait_reason": words[:500]}
+        words = trouble.words_of(error)
+        told = {"problem": words[:1000], "wait_reason": words[:500]}
         _say(Batch, pk, n_errors=n_errors, next_look_at=back_off(n_errors, cap=60), **told)
     finally:
         _release(lease)

@@ -6,6 +6,7 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
+from jobs import formats
 from jobs.engine import places
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
@@ -69,7 +70,7 @@ def _wait(batch: Batch, lease: Lease, words: str, seconds: float | None) -> None
 
 
 def _told(n_missing: int) -> str:
-    return f"{n_missing:,} rows are not in the answer" if n_missing else "lines of the answer cannot be read"
+    return f"the answer lacks {formats.count(n_missing, 'row')}" if n_missing else "lines of the answer cannot be read"
 
 
 def digest(folder: Path) -> list[tuple[str, str]]:

@@ -162,7 +162,7 @@ def test_rows_that_are_missing_are_asked_for_a_second_time(make: Any, sandbox: A
     sandbox.control("arm", verb="files.content", fault="status", status=503, skip=1)
     batch = look(batch)
     assert batch.state == "fetched"
-    assert batch.wait_reason.startswith("1 rows are not in the answer; fetching it once more before that is believed: ")
+    assert batch.wait_reason.startswith("the answer lacks 1 row; fetching it once more before that is believed: ")
     batch = look(batch)
     assert (batch.state, by_cause(batch)) == ("settled", {"succeeded": 5, "missing": 1})
     assert sandbox.control("")["calls"]["openai files.content"] == 2  # the 503 was not carried out

@@ -40,19 +40,19 @@ def test_batch_that_never_ends_says_so_and_can_be_cancelled(make: Any, sandbox: 
 
 
 def test_token_limit_is_back_pressure_and_costs_no_attempt(make: Any, sandbox: Any) -> None:
-    job = make(per_batch=3, pad=300)
+    job = make(per_batch=3, pad=300, model="gpt-6-luna+slow=30s")
     limit = max(job.batches.values_list("n_tokens", flat=True))
     sandbox.control("set", enqueued_tokens={"gpt-6-luna": limit})
     first, second = look(batch_of(job, 1)), look(batch_of(job, 2))
     assert (first.state, second.state) == ("submitted", "submitted")
-    sandbox.control("settle")
+    sandbox.control("advance", seconds=5)
     look(first)
     held = [batch for batch in (batch_of(job, 1), batch_of(job, 2)) if batch.state == "ready"]
     assert len(held) == 1
     (batch,) = held
     assert batch.next_look_at > timezone.now()  # it does not go again at once
     assert batch.wait_reason.startswith("waiting for headroom: ")
-    assert Connection.objects.get(pk=job.connection_id).learned == {"enqueued_tokens": {"gpt-6-luna": limit}}
+    assert Connection.objects.get(pk=job.connection_id).learned == {"enqueued_tokens": {job.model: limit}}
     upload = batch.upload_id
     job = finish(job, sandbox)
     assert kinds(job) == {"succeeded": 6}
@@ -80,7 +80,7 @@ def test_answer_about_an_earlier_submit_does_not_touch_the_new_one(make: Any, sa
     refused = RemoteBatch(
         before.provider_batch_id, "failed", ended=True, failed=True, errors=(LineError("token_limit_exceeded", "…", later=True),)
     )
-    sandbox.control("settle")
+    sandbox.control("advance", seconds=60)
     batch = look(look(before))
     assert (batch.state, creates(sandbox)) == ("submitted", 2)
     take_note(before, refused)
@@ -132,7 +132,7 @@ def test_one_list_tells_of_many(make: Any, sandbox: Any) -> None:
     job = make(n_rows=8, per_batch=1)
     for number in range(1, 9):
         look(batch_of(job, number))
-    sandbox.control("settle")
+    sandbox.control("advance", seconds=60)
     before = sandbox.control("")["calls"]
     hurry(job)
     look(batch_of(job, 1))
@@ -145,7 +145,7 @@ def test_batches_that_the_list_hides_are_asked_for_by_id(make: Any, sandbox: Any
     job = make(n_rows=8, per_batch=1)
     for number in range(1, 9):
         look(batch_of(job, number))
-    sandbox.control("settle")
+    sandbox.control("advance", seconds=60)
     sandbox.control("arm", verb="batches.list", fault="hide")
     for _ in range(2):
         look(batch_of(job, 8))
@@ -175,7 +175,7 @@ def test_status_in_between_is_on_the_timeline(make: Any, sandbox: Any) -> None:
     batch = look(batch_of(job))
     sandbox.control("advance", seconds=60)
     look(batch)
-    assert texts(job, "batch:status") == ["Batch 1: finalizing at the provider"]
+    assert texts(job, "batch:status") == ["Batch 1: finishing at the provider"]
 
 
 def test_key_that_cannot_be_unsealed_is_said(make: Any, sandbox: Any) -> None:

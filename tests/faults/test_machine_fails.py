@@ -99,7 +99,7 @@ def test_read_only_storage_is_said_and_passes(make: Any, sandbox: Any, mount: An
         (OSError(28, "No space left on device"), "the disk is full; it goes on by itself once there is room"),
         (OSError(30, "Read-only file system"), "the storage cannot be written to at the moment; it goes on by itself once it can"),
         (OSError("[Errno 28] Error writing bytes to file"), "the disk is full; it goes on by itself once there is room"),
-        (ValueError("odd"), "something went wrong here and is tried again: ValueError: odd"),
+        (ValueError("odd"), "batchui met an error of its own; it is tried again, and the log of the server says more"),
     ],
     ids=["full", "read-only", "arrow", "bug"],
 )
@@ -117,7 +117,7 @@ def test_trouble_is_on_the_batch_and_on_the_job(make: Any, sandbox: Any, monkeyp
     Batch.objects.filter(job=job).update(state="settled", outcomes={"succeeded": 6})  # so that the round is to be merged, without a file
     advance_job(str(job.pk))
     job.refresh_from_db()
-    assert job.needs.startswith("Something went wrong here and is tried again: the storage failed and is tried again")
+    assert job.needs.startswith("It does not move at the moment: the storage failed; it is tried again (No such file or directory)")
     Batch.objects.filter(job=job).update(state="ready", outcomes={}, wait_reason="")
     job = finish(job, sandbox)
     assert (kinds(job), job.needs) == ({"succeeded": 6}, "")
