@@ -127,6 +127,7 @@ def _create(batch: Batch, lease: Lease, provider: Provider, mutex: Lease | None)
         words = f"Batch {batch.number}: submitting {formats.count(batch.n_requests, 'row')}"
         # A cancel may have come during the upload; then LostLease, and the next look frees the rows.
         move(batch, lease, BatchState.SUBMITTING, words, where={"cancel_requested_at": None}, n_absent=0, absent_at=None, **marked)
+        Job.objects.filter(pk=batch.job_id, needs__contains="held: ").update(needs="")
     crash.point("after mark")
     if not lease.holds(default_seconds() / 4):  # a machine that slept: nothing was sent, the look-up will prove it
         return
