@@ -17,6 +17,11 @@ def integer(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}".replace("-", "−")
 
 
+def count(n: int, one: str, many: str = "") -> str:
+    """A number with its noun: "1 row", "1,200 rows"; `many` where it is not the noun with an s."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 def compact(value: int | None) -> str:
     """1234000 → "1.2 M"; exact below 10,000. For tiles only."""
     if value is None:

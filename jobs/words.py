@@ -344,3 +344,19 @@ TOKEN_KIND_LABELS = {
     "cache_write_1h": "Cache write, 1 hour",
     "output": "Output",
 }
+
+
+# What providers call the state of a batch, as a person reads it behind "Batch 3:".
+_REMOTE_STATUS = {
+    "validating": "being checked",
+    "in_progress": "running",
+    "finalizing": "finishing",
+    "cancelling": "being cancelled",
+    "canceling": "being cancelled",
+    "canceled": "cancelled",
+}
+
+
+def remote_status(status: str) -> str:
+    """A provider's word for the state of a batch, in ours; a word that is not known stays as it is, without its underscores."""
+    return _REMOTE_STATUS.get(status.lower(), status.replace("_", " "))

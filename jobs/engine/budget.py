@@ -1,23 +1,35 @@
-"""Budgets: a cap per job, and one per workspace and month. Checked where money is about to be spent, under the workspace's lock."""
+"""Budgets: a cap per job, and one per workspace and month. Checked where money is about to be spent, under the workspace's lock.
+
+A batch that a cap holds back waits until the cap is raised, an admin approves the job, or what is under way costs less than it might.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
+from functools import partial
 from uuid import UUID
 
+from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
 from jobs import formats
 from jobs.costs.estimate import Estimate
 from jobs.costs.prices import PriceSheet
+from jobs.engine import audit_log
+from jobs.engine.log import note
+from jobs.engine.pump import nudge
+from jobs.errors import BadInput
 from jobs.models import Batch, Job, Membership, Round, Workspace
 from jobs.words import TOKEN_KINDS, BatchState, JobState, Lane, Role
 
 IN_FLIGHT = [BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.SUBMITTED, BatchState.ENDED, BatchState.FETCHED]
 MILLION = Decimal(1_000_000)
+HELD = "held: "  # how the wait of a batch begins that a cap holds back
+NEEDS = "A cap holds batches back"  # how the needs of its job begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ def why_hold(batch: Batch) -> str:
         return ""
     if job.cap_usd is not None:
         if batch.reserve_usd is None:
-            return f"held: its price has no known bound, so the job's cap of {formats.usd(job.cap_usd)} could not be kept"
+            return f"{HELD}its price has no known bound, so the job's cap of {formats.usd(job.cap_usd)} could not be kept"
         flying = in_flight(workspace, job, batch)
         if job.paid_usd + flying + batch.reserve_usd > job.cap_usd:
             return _held(f"the job's cap of {formats.usd(job.cap_usd)}", job.paid_usd, flying, batch.reserve_usd)
@@ -101,13 +113,18 @@ def _may_not_spend(batch: Batch, job: Job) -> str:
 
 def _held(cap: str, paid: Decimal, flying: Decimal, most: Decimal) -> str:
     amounts = f"{formats.usd(paid)} paid, up to {formats.usd(flying)} under way, this batch up to {formats.usd(most)}"
-    return f"held: {cap} would be crossed ({amounts})"
+    return f"{HELD}{cap} would be crossed ({amounts})"
 
 
-def crossings(workspace: Workspace, estimate: Estimate, lane: Lane, cap: Decimal | None, paid: Decimal = Decimal(0)) -> list[Crossing]:
-    """The caps that a launch with this estimate would cross at its upper end."""
+def crossings(
+    workspace: Workspace, estimate: Estimate, lane: Lane, cap: Decimal | None, paid: Decimal = Decimal(0), left: int | None = None
+) -> list[Crossing]:
+    """The caps that a launch with this estimate would cross at its upper end. The estimate is for the whole table; `left` are the rows
+    that are still to be sent, and `paid` is what those cost that a pilot has done."""
     found: list[Crossing] = []
     high = estimate.lanes[lane.value].high
+    if high is not None and left is not None and estimate.n_rows:
+        high = high * left / estimate.n_rows
     if cap is not None and high is None:
         found.append(Crossing(f"What this job costs has no known upper end, so its cap of {formats.usd(cap)} cannot be kept."))
     if cap is not None and high is not None and paid + high > cap:
@@ -128,6 +145,86 @@ def crossings(workspace: Workspace, estimate: Estimate, lane: Lane, cap: Decimal
                 )
             )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Batches that a cap holds back: why, how many rows they have, whether it is the job's own cap, and a cap that would let all go."""
+
+    why: str
+    n_batches: int
+    n_rows: int
+    own_cap: Decimal | None
+    enough: Decimal | None
+
+
+def is_cap(reason: str) -> bool:
+    """Whether a batch waits for a cap, by what `why_hold` said."""
+    return reason.startswith(HELD) and ("would be crossed" in reason or "could not be kept" in reason)
+
+
+def held_of(job: Job) -> Held | None:
+    """What a cap holds back of the job now, None where nothing."""
+    waiting = list(Batch.objects.filter(job=job, state=BatchState.READY).order_by("round__number", "number"))
+    held = [batch for batch in waiting if is_cap(batch.wait_reason)]
+    if not held or job.approved_by_id is not None:
+        return None
+    why = held[0].wait_reason.removeprefix(HELD)
+    reserves = [batch.reserve_usd for batch in waiting]
+    known = [reserve for reserve in reserves if reserve is not None]
+    own = job.cap_usd if "the job's cap" in why else None
+    enough = None
+    if own is not None and len(known) == len(reserves):
+        most = job.paid_usd + in_flight(job.workspace, job) + sum(known, Decimal(0))
+        enough = most.quantize(Decimal("0.01"), ROUND_CEILING)
+    return Held(why, len(held), sum(batch.n_requests for batch in held), own, enough)
+
+
+def raise_cap(job: Job, user: User | None, cap: Decimal) -> None:
+    """Give the job a higher cap; what was held back is looked at at once. Audited. Raises BadInput where it is not higher."""
+    with transaction.atomic():
+        lock(job.workspace_id)
+        job.refresh_from_db()
+        if JobState(job.state).terminal or job.state == JobState.DRAFT:
+            raise BadInput("This job is not running.")
+        if job.cap_usd is None:
+            raise BadInput("This job has no cap of its own.")
+        if cap <= job.cap_usd:
+            raise BadInput(f"The cap is {formats.usd(job.cap_usd)} already.", "Enter a higher one.")
+        told = f"{formats.usd(job.cap_usd)} to {formats.usd(cap)}"
+        Job.objects.filter(pk=job.pk).update(cap_usd=cap)
+        _let_go(job, "cap", f"The job's cap was raised from {told} by {_name(user)}")
+        audit_log.write(job.workspace, user, "cap raised", job.name, before=str(job.cap_usd), after=str(cap))
+    job.cap_usd = cap
+
+
+def approve(job: Job, user: User) -> None:
+    """Let the job cross its cap and the workspace's. Audited. Who may is for the caller to know; twice is once. Raises BadInput."""
+    with transaction.atomic():
+        job.refresh_from_db()
+        if job.approved_by_id is not None:
+            return
+        if JobState(job.state).terminal or job.state == JobState.DRAFT:
+            raise BadInput("This job is not running.")
+        Job.objects.filter(pk=job.pk).update(approved_by=user)
+        _let_go(job, "approved", f"{_name(user)} approved that this job may go over its cap and the workspace's")
+        audit_log.write(job.workspace, user, "cap crossing approved", job.name)
+    job.approved_by = user
+
+
+def _let_go(job: Job, kind: str, words: str) -> None:
+    """What a cap held back is looked at again, now."""
+    Job.objects.filter(pk=job.pk, needs__startswith=NEEDS).update(needs="")
+    held = Batch.objects.filter(job=job, state=BatchState.READY, wait_reason__startswith=HELD)
+    pks = list(held.values_list("pk", flat=True)[:100])
+    held.update(wait_reason="", next_look_at=timezone.now())
+    note(job, kind, words)
+    for pk in pks:
+        transaction.on_commit(partial(nudge, "batch", pk))
+
+
+def _name(user: User | None) -> str:
+    return user.get_username() if user is not None else "the operator"
 
 
 def committed(workspace: Workspace) -> Decimal:

@@ -19,6 +19,7 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
+from jobs import formats
 from jobs.engine import budget, crash, places
 from jobs.engine.lease import Lease
 from jobs.engine.log import move
@@ -180,7 +181,7 @@ def run(batch: Batch, lease: Lease) -> None:
         log.close()
     batch.refresh_from_db(fields=["cancel_requested_at"])
     if not todo or batch.cancel_requested_at:
-        words = f"Batch {batch.number}: {len(rows) - len(todo):,} of {len(rows):,} rows answered in real time"
+        words = f"Batch {batch.number}: {len(rows) - len(todo):,} of {formats.count(len(rows), 'row')} answered in real time"
         move(batch, lease, BatchState.FETCHED, words, provider_batch_id=f"direct-{batch.pk.hex}", wait_reason="", ended_at=timezone.now())
 
 

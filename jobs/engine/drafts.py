@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
@@ -31,7 +31,7 @@ class Trouble:
     words: str
 
 
-def start(workspace: Workspace, user: AbstractBaseUser, version: DatasetVersion | None = None, prompt: PromptVersion | None = None) -> Job:
+def start(workspace: Workspace, user: User, version: DatasetVersion | None = None, prompt: PromptVersion | None = None) -> Job:
     """A new draft, with what is chosen already."""
     return Job.objects.create(
         workspace=workspace,
@@ -44,13 +44,13 @@ def start(workspace: Workspace, user: AbstractBaseUser, version: DatasetVersion 
     )
 
 
-def open_over(workspace: Workspace, user: AbstractBaseUser, version: DatasetVersion, prompt: PromptVersion) -> Job | None:
+def open_over(workspace: Workspace, user: User, version: DatasetVersion, prompt: PromptVersion) -> Job | None:
     """This person's newest draft over the same table and prompt, if there is one."""
     mine = Job.objects.filter(workspace=workspace, created_by_id=user.pk, state=JobState.DRAFT)
     return mine.filter(dataset_version=version, prompt_version=prompt).select_related("connection").order_by("-created_at").first()
 
 
-def start_like(job: Job, user: AbstractBaseUser) -> Job:
+def start_like(job: Job, user: User) -> Job:
     """A new draft with all that a job has chosen: table, prompt, model and parameters."""
     assert job.dataset_version
     assert job.prompt_version
@@ -72,6 +72,13 @@ def choose_prompt(draft: Job, prompt: PromptVersion) -> Job:
     """Another prompt version brings its own parameters, so changes to the last one's are dropped."""
     kept = draft.draft if prompt.pk == draft.prompt_version_id else {k: v for k, v in draft.draft.items() if k != "changes"}
     return _change(draft, prompt_version=prompt, draft=kept, name=_renamed(draft, draft.dataset_version, prompt))
+
+
+def new_version(draft: Job, prompt: PromptVersion) -> Job:
+    """A newer version of the draft's own prompt, made on the way: what was changed beside the prompt stays as it is."""
+    changes = changes_of(draft)
+    choose_prompt(draft, prompt)
+    return _change(draft, draft={**draft.draft, "changes": changes}) if changes else draft
 
 
 def choose_model(draft: Job, connection: Connection, model: str, changes: dict[str, Any]) -> Job:

@@ -17,7 +17,7 @@ from jobs.engine.windows import back_off, poll_interval, soon
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
 from jobs.providers.base import LineError, Provider, RemoteBatch
-from jobs.words import BatchState, Cause
+from jobs.words import BatchState, Cause, remote_status
 
 MAX_PAGES = 10
 MAX_GETS = 5
@@ -151,7 +151,7 @@ def take_note(batch: Batch, remote: RemoteBatch) -> None:
             fields["expires_at"] = remote.expires_at or batch.expires_at
             fields["results_expire_at"] = remote.results_expire_at or batch.results_expire_at
             fields |= {"ended_at": timezone.now(), "n_errors": 0, "next_look_at": timezone.now()}
-            move(batch, lease, BatchState.ENDED, f"Batch {batch.number}: {remote.status} at the provider", **fields)
+            move(batch, lease, BatchState.ENDED, f"Batch {batch.number}: {remote_status(remote.status)} at the provider", **fields)
         else:
             next_look_at = soon(poll_interval(batch, batch.connection.is_sandbox))
             _still_going(batch, remote, lease)
@@ -179,7 +179,7 @@ def _still_going(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
         n_errors=0,
     )
     if changed and remote.status != batch.provider_status:
-        note(batch.job, "batch:status", f"Batch {batch.number}: {remote.status} at the provider", batch)
+        note(batch.job, "batch:status", f"Batch {batch.number}: {remote_status(remote.status)} at the provider", batch)
 
 
 def _counts(remote: RemoteBatch) -> dict[str, int]:

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from jobs import formats
 from jobs.costs.estimate import Estimate
 from jobs.engine import audit_log, budget, history, pilot, places
 from jobs.engine.log import note
@@ -54,7 +55,7 @@ def launch(plan: Plan, user: User | None, draft: Job | None = None) -> Job:
         "next_look_at": timezone.now(),
     }
     with transaction.atomic():
-        _check_budget(plan, draft, user)
+        _check_budget(plan, draft, chosen)
         job = (
             draft
             or Job.objects.get_or_create(
@@ -65,7 +66,7 @@ def launch(plan: Plan, user: User | None, draft: Job | None = None) -> Job:
             return Job.objects.get(pk=job.pk)  # another click was first
         job.refresh_from_db()
         _first_round(job, user, chosen)
-        note(job, "launched", f"Launched: {job.n_rows:,} rows on {job.model}, {Lane(job.lane).label.lower()}")
+        note(job, "launched", f"Launched: {formats.count(job.n_rows, 'row')} on {job.model}, {Lane(job.lane).label.lower()}")
         audit_log.write(job.workspace, user, "launch", job.name, rows=job.n_rows, model=job.model, estimate=plan.estimate.get("words", ""))
         transaction.on_commit(lambda: nudge("job", job.pk))
     return job
@@ -80,7 +81,7 @@ def _with_uncorrected(plan: Plan) -> dict[str, Any]:
     return {**plan.estimate, "uncorrected_input": int(Decimal(whole["low"] + whole["high"]) / 2 / correction)}
 
 
-def _check_budget(plan: Plan, draft: Job | None, user: User | None) -> None:
+def _check_budget(plan: Plan, draft: Job | None, chosen: Chosen | None) -> None:
     """Refuse a launch whose upper end crosses a cap; under the lock, so that many launches at once cannot pass it together."""
     workspace = budget.lock(plan.workspace.pk)
     if plan.approved_by is not None or (plan.cap_usd is None and workspace.monthly_cap_usd is None):
@@ -88,7 +89,8 @@ def _check_budget(plan: Plan, draft: Job | None, user: User | None) -> None:
     if not plan.estimate:
         raise BadInput("There is a cap, and no estimate to hold against it.", "Go back to the model table.")
     paid = draft.paid_usd if draft else Decimal(0)
-    if found := budget.crossings(workspace, Estimate.from_json(plan.estimate), Lane(plan.lane), plan.cap_usd, paid):
+    left = len(chosen.rows) if chosen is not None else None
+    if found := budget.crossings(workspace, Estimate.from_json(plan.estimate), Lane(plan.lane), plan.cap_usd, paid, left):
         raise BadInput(
             " ".join(each.words for each in found), "Raise the cap, choose fewer rows or a smaller model, or ask an admin to approve it."
         )

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from jobs import formats
 from jobs.costs.estimate import Estimate, estimate_from_usage
 from jobs.costs.prices import Usage
 from jobs.engine import audit_log, direct, places, tally
@@ -117,7 +118,7 @@ def _add(draft: Job, user: User | None, plan: Plan, rows: list[int], token: str,
             created_by=user,
         )
         take_over(draft, Chosen(np.array(rows, dtype=np.int64), replaced))
-        note(draft, "pilot", f"Pilot: round {number} tries {len(rows)} rows on {plan.model}")
+        note(draft, "pilot", f"Pilot: round {number} tries {formats.count(len(rows), 'row')} on {plan.model}")
         audit_log.write(draft.workspace, user, "pilot", draft.name, rows=len(rows), model=plan.model)
         transaction.on_commit(lambda: nudge("job", draft.pk))
     return round_

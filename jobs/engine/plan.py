@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from jobs import formats
 from jobs.engine import crash, places
 from jobs.engine.budget import reserve_of
 from jobs.engine.headroom import byte_limit, token_limit
@@ -146,14 +147,16 @@ def _new_batch(round_: Round, piece: dict[str, Any]) -> Batch:
         last_row=piece["last_row"],
         next_look_at=timezone.now(),
     )
-    note(round_.job, "batch:ready", f"Batch {batch.number}: {batch.n_requests:,} rows ready", batch)
+    note(round_.job, "batch:ready", f"Batch {batch.number}: {formats.count(batch.n_requests, 'row')} ready", batch)
     return batch
 
 
 def _planned(round_: Round) -> None:
     Round.objects.filter(pk=round_.pk).update(state=RoundState.RUNNING)
     Job.objects.filter(pk=round_.job_id, state__in=[JobState.QUEUED, JobState.PREPARING]).update(state=JobState.RUNNING)
-    note(round_.job, "planned", f"All {round_.n_rows:,} rows of round {round_.number} are ready in {round_.n_batches:,} batches")
+    rows = f"All {round_.n_rows:,} rows are" if round_.n_rows != 1 else "The row is"
+    files = formats.count(round_.n_batches, "batch", "batches")
+    note(round_.job, "planned", f"Round {round_.number}: {rows[0].lower()}{rows[1:]} ready in {files}")
 
 
 def _cancel_rest(round_: Round, lease: Lease) -> None:

@@ -28,15 +28,20 @@ CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a rescue would do: rows that are not answered, and what they cost in real time and would have cost on the batch lane."""
+    """What a rescue would do: rows that are not answered, and what they cost in real time and would cost on the job's own lane.
+    `n_open` of the rows are still on their way there, and would be paid for without a rescue too."""
 
     rows: int
     realtime: Decimal | None
     batch: Decimal | None
+    n_open: int = 0
 
     @property
     def more(self) -> Decimal | None:
-        return None if self.realtime is None or self.batch is None else self.realtime - self.batch
+        """What is paid more than without the rescue."""
+        if self.realtime is None or self.batch is None:
+            return None
+        return self.realtime - (self.batch * self.n_open / self.rows if self.rows else Decimal(0))
 
 
 def offer(job: Job) -> Offer:
@@ -45,8 +50,8 @@ def offer(job: Job) -> Offer:
     rows = open_rows + job.n_expired + job.n_cancelled + job.n_missing
     per_row = _per_row(job)
     if per_row is None:
-        return Offer(rows, None, None)
-    return Offer(rows, per_row[0] * rows, per_row[1] * rows)
+        return Offer(rows, None, None, open_rows)
+    return Offer(rows, per_row[0] * rows, per_row[1] * rows, open_rows)
 
 
 def _per_row(job: Job) -> tuple[Decimal, Decimal] | None:
@@ -75,6 +80,8 @@ def rescue(job: Job, user: User | None, *, token: str) -> None:
             raise BadInput("This job cannot be rescued now.")
         if job.wish:
             return
+        if job.lane != Lane.BATCH and not JobState(job.state).terminal:
+            raise BadInput("This job runs in real time already.")
         if not offer(job).rows:
             raise BadInput("Every row has its answer; there is nothing left to finish.")
         with transaction.atomic():

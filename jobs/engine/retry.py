@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from jobs import formats
 from jobs.engine import audit_log, places, tally
 from jobs.engine.lease import Lease, claim
 from jobs.engine.log import note
@@ -163,6 +164,6 @@ def add_round(
         )
         tally.take_back(job.pk, chosen.kinds)
         told = "".join(f", {name} {value}" for name, value in (changes or {}).items())
-        note(job, "round", f"{reason.label}: round {number} with {len(chosen.rows):,} rows{told}")
+        note(job, "round", f"{reason.label}: round {number} with {formats.count(len(chosen.rows), 'row')}{told}")
         transaction.on_commit(lambda: nudge("job", job.pk))
     return round_

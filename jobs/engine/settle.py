@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
+from jobs import formats
 from jobs.engine import crash, history, places, rescue
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
@@ -55,7 +56,7 @@ def _merge(job: Job, round_: Round, lease: Lease) -> None:
     with transaction.atomic():
         lease.write({"n_settled_rounds": round_.number - 1}, n_settled_rounds=round_.number)
         Round.objects.filter(pk=round_.pk).update(state=RoundState.SETTLED, settled_at=timezone.now())
-        note(job, "round:settled", f"Round {round_.number} is settled: {round_.n_rows:,} rows")
+        note(job, "round:settled", f"Round {round_.number} is settled: {formats.count(round_.n_rows, 'row')}")
     crash.point("after round")
     job.n_settled_rounds = round_.number
     older = places.standings_file(job, round_.number - 2)  # the one before the last stays a while, for pages that are being read

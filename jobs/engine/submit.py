@@ -62,8 +62,7 @@ def submit(batch: Batch, lease: Lease) -> None:
 def hold(batch: Batch, lease: Lease, reason: str) -> None:
     """Keep a batch back for a cap or a role, and ask a person; looked at again in a while, or when what holds it is changed."""
     lease.write(wait_reason=reason[:500], next_look_at=soon(30.0))
-    capped = "would be crossed" in reason or "could not be kept" in reason
-    needs = f"A cap holds batches back. Raise it, have an admin approve the job, or cancel. ({reason})" if capped else reason
+    needs = f"{budget.NEEDS}. Raise it, have an admin approve the job, or cancel. ({reason})" if budget.is_cap(reason) else reason
     Job.objects.filter(pk=batch.job_id).update(needs=needs[:500])
 
 

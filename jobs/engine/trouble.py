@@ -10,7 +10,7 @@ from django.db import DatabaseError
 from jobs.errors import BatchuiError
 from jobs.rows.child import ChildDied
 
-NEEDS = "Something went wrong here and is tried again"  # how Job.needs begins while a step of the job fails
+NEEDS = "It does not move at the moment"  # how Job.needs begins while a step of the job fails
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _ERRNO = re.compile(r"\[?[Ee]rrno (\d+)")
@@ -24,7 +24,7 @@ def words_of(error: BaseException) -> str:
         return "the database is busy or cannot be reached; it goes on by itself once it answers"
     if isinstance(error, BatchuiError):
         return str(error)
-    return f"something went wrong here and is tried again: {type(error).__name__}: {error}"
+    return "batchui met an error of its own; it is tried again, and the log of the server says more"
 
 
 def _storage(error: BaseException) -> str:
@@ -35,4 +35,4 @@ def _storage(error: BaseException) -> str:
         return "the disk is full; it goes on by itself once there is room"
     if number in _READ_ONLY:
         return "the storage cannot be written to at the moment; it goes on by itself once it can"
-    return f"the storage failed and is tried again: {error}"
+    return f"the storage failed; it is tried again ({getattr(error, 'strerror', None) or error})"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from django.utils import timezone
 
+from jobs import formats
 from jobs.engine import places, tally
 from jobs.engine.log import note
 from jobs.models import Batch, Round
@@ -40,5 +41,5 @@ def add_unsent(round_: Round, rows: Sequence[int], kind: OutcomeKind, cause: Cau
         **counted.batch_fields(),
     )
     tally.add(round_.job_id, counted)
-    note(round_.job, "batch:unsent", f"{len(rows):,} rows were not sent: {cause.label.lower()}", batch)
+    note(round_.job, "batch:unsent", f"{formats.count(len(rows), 'row was', 'rows were')} not sent: {cause.label.lower()}", batch)
     return batch
