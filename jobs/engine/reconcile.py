@@ -168,8 +168,9 @@ def _adopt_found(batch: Batch, lease: Lease, found: list[RemoteBatch], provider:
             _not_there(batch, lease)
             return
     # The older one, but not one that was refused as a whole while another runs.
+    place = {remote.id: i for i, remote in enumerate(found)}
     # Times may be whole seconds; the list is newest first, so of two in one second the latter is the older.
-    found = sorted(reversed(found), key=lambda remote: (remote.failed, remote.created_at is None, remote.created_at))
+    found = sorted(found, key=lambda remote: (remote.failed, remote.created_at is None, remote.created_at, -place[remote.id]))
     if len(found) > 1 and not is_certain:
         _wait(
             batch,

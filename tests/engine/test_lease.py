@@ -87,6 +87,17 @@ def test_wake_is_one_for_many_pumps_also_where_no_moment_is_set(make: Any, monke
     assert woken == [f"batch:{batch.pk}"] * 2
 
 
+def test_pump_wakes_what_is_due_and_the_sweep_once_an_hour(make: Any, monkeypatch: Any) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(pump, "async_task", lambda task, what: woken.append(what))
+    job = make()
+    batch = batch_of(job)
+    assert pump.run_once() == 2
+    assert sorted(woken) == sorted(["sweep:all", f"job:{job.pk}", f"batch:{batch.pk}"])
+    assert pump.run_once() == 0
+    assert len(woken) == 3
+
+
 def test_wake_up_during_a_jobs_step_is_not_overwritten(make: Any, monkeypatch: Any) -> None:
     job = make()
 

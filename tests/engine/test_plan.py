@@ -72,10 +72,10 @@ def test_rows_whose_template_fails_are_outcomes(make: Any, sandbox: Any) -> None
     plan_here(job)
     unsent = Batch.objects.get(job=job, n_bytes=0)
     assert (unsent.state, unsent.paid_usd) == ("rejected", 0)
-    assert unsent.outcomes == {"failed": 2}  # "how do I 2" and "how do I 5" have ten characters
+    assert unsent.outcomes == {"failed": 4}  # "a refund 0", "how do I 2" and so on have ten characters
     check(job, sandbox)
     job = finish(job, sandbox)
-    assert kinds(job) == {"succeeded": 4, "failed": 2}
+    assert kinds(job) == {"succeeded": 2, "failed": 4}
     check_end(job, sandbox)
 
 
@@ -85,7 +85,9 @@ def test_limits_are_the_least_of_the_providers_the_admins_and_what_was_learned(m
     round_ = Round.objects.select_related("connection").get(job=job)
     limits = cut_limits(round_)
     assert (limits["requests"], limits["bytes"], limits["tokens"]) == (5, 199_999_000, 800)
-    Connection.objects.filter(pk=connection.pk).update(learned={"bytes_per_batch": 50_000, "enqueued_tokens": {"gpt-6-luna": 10}}, limits={})
+    Connection.objects.filter(pk=connection.pk).update(
+        learned={"bytes_per_batch": 50_000, "enqueued_tokens": {"gpt-6-luna": 10}}, limits={}
+    )
     limits = cut_limits(Round.objects.select_related("connection").get(job=job))
     assert (limits["requests"], limits["bytes"], limits["tokens"]) == (50_000, 49_000, 8)
 
