@@ -38,4 +38,4 @@ soak: ## Many jobs under faults, then the books are audited
 
 screens: ## Screenshots of every page, light, dark and narrow, into screens/
 	@$(PYTHON) tools/setup.py --tests
-	@$(PY) tools/screens.py
+	@$(PY) -m tools.screens
