@@ -152,3 +152,14 @@ def test_a_job_under_way_adds_up(make: Any, sandbox: Any) -> None:
     assert audit_job(job) == []
     settled(batch_of(job), sandbox)
     assert audit_job(Job.objects.get(pk=job.pk)) == []
+
+
+def test_a_job_in_real_time_adds_up(make: Any, sandbox: Any) -> None:
+    from tests.engine.world import plan_here
+
+    job = make(planned=False, model="gpt-6-luna+errors=1,invalid=1")
+    Round.objects.filter(job=job).update(lane="direct")
+    plan_here(job)
+    job = finish(job, sandbox)
+    assert (job.n_done, job.rounds.get().batches.get().state) == (6, "settled")
+    assert audit_job(job) == []

@@ -101,13 +101,11 @@ ANTHROPIC = {"in create", "after mark", "after answer", "after submitted", "in d
 NIGHT = bool(os.environ.get("BATCHUI_NIGHT"))
 BY_DAY = {
     "openai-after cut",
-    "openai-in upload-hang",
     "openai-after mark",
     "openai-in create-hang",
     "openai-after answer",
     "openai-in download-drip",
     "openai-before outcomes",
-    "openai-after merge",
     "anthropic-in create-hang",
 }
 

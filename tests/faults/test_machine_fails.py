@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings as live
 from django.db import connection as db
 
-from jobs.engine import collect, places
+from jobs.engine import collect, places, trouble
 from jobs.engine.advance import advance_job
 from jobs.engine.lease import claim
 from jobs.models import Batch, Job

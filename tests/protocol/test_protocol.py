@@ -9,7 +9,7 @@ import pytest
 from tests.protocol.machine import CALL, Rules, find_fault
 
 NIGHT = bool(os.environ.get("BATCHUI_NIGHT"))
-HISTORIES = 1_000_000 if NIGHT else 8_000
+HISTORIES = 1_000_000 if NIGHT else 40_000
 # What is changed, and the seed of a history that catches it. Each of them shipped somewhere (RELIABILITY 2.10 and Appendix A12).
 MUTANTS = {
     "the lease's token is checked, its deadline is not": (Rules(checks_deadline=False), 13118),
