@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 
 from django.db import DatabaseError
@@ -35,4 +36,4 @@ def _storage(error: BaseException) -> str:
         return "the disk is full; it goes on by itself once there is room"
     if number in _READ_ONLY:
         return "the storage cannot be written to at the moment; it goes on by itself once it can"
-    return f"the storage failed; it is tried again ({getattr(error, 'strerror', None) or error})"
+    return f"the storage failed; it is tried again ({os.strerror(number) if number else error})"

@@ -17,13 +17,14 @@ from django.utils.http import urlencode
 from jobs import formats
 from jobs.models import Batch, Event, Job
 from jobs.queries.job_money import Money, link, money_of, prices_of, settings_of
-from jobs.words import PENDING, PENDING_LOOK, BatchState, JobState, Look, OutcomeKind, RoundReason, RoundState
+from jobs.words import PENDING, PENDING_LOOK, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState, remote_status
 
 BATCHES_SHOWN = 10
 EVENTS_SHOWN = 12
 QUICK, SLOW = 3, 15  # seconds between two looks at a page: while things move, and while they wait
 STILL = timedelta(seconds=60)
 CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
+CAPPED = "A cap holds batches back"  # how the needs of a job begin that a cap holds
 WAITING_STATES = (BatchState.READY, BatchState.SUBMITTING, BatchState.UNKNOWN)
 
 
@@ -114,6 +115,7 @@ class JobPage:
     n_seen: int  # rows that the provider is done with, in batches that are not back yet
     pace: int  # seconds to the next look; 0: it is over
     stamp: str  # changes with anything that the page shows
+    facts: Facts
 
 
 def rows_url(job: Job, **params: Any) -> str:
@@ -189,6 +191,9 @@ class Facts:
     expires_at: datetime | None
     n_seen: int  # rows that the provider says are done, in batches that are not settled
     seen: tuple[str, ...] = ()  # all of the open batches that a page shows, as text
+    n_on_batch_lane: int = 0  # open batches, of the batch lane only
+    oldest: datetime | None = None  # when the first and the last of those at the provider were taken
+    newest: datetime | None = None
 
 
 def facts_of(job: Job) -> Facts:
@@ -197,12 +202,29 @@ def facts_of(job: Job) -> Facts:
     open_ones: list[Any] = []
     if not JobState(job.state).terminal:
         open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("round__number", "number")
-        open_ones = list(open_batches.values("state", "wait_reason", "problem", "expires_at", "provider_status", "provider_counts")[:500])
+        names = ("state", "wait_reason", "problem", "expires_at", "provider_status", "provider_counts", "submitted_at", "round__lane")
+        open_ones = list(open_batches.values(*names)[:500])
     waiting = next((each["wait_reason"] for each in open_ones if each["wait_reason"]), "")
     moving = [each for each in open_ones if each["state"] not in WAITING_STATES]
     expires = min((each["expires_at"] for each in open_ones if each["expires_at"]), default=None)
     n_seen = sum(seen_of(each["provider_counts"]) or 0 for each in open_ones)
-    return Facts(states, sum(states.values()), "" if moving else waiting, expires, n_seen, tuple(repr(each) for each in open_ones))
+    taken = sorted(each["submitted_at"] for each in open_ones if each["submitted_at"] and each["state"] == BatchState.SUBMITTED)
+    return Facts(
+        states,
+        sum(states.values()),
+        "" if moving else waiting,
+        expires,
+        n_seen,
+        tuple(repr(each) for each in open_ones),
+        sum(each["round__lane"] == Lane.BATCH for each in open_ones),
+        taken[0] if taken else None,
+        taken[-1] if taken and not facts_waiting(states) else None,
+    )
+
+
+def facts_waiting(states: Mapping[str, int]) -> bool:
+    """Whether a batch is not at the provider yet, so that nothing can be said of the end."""
+    return any(states.get(state) for state in WAITING_STATES)
 
 
 NOTHING = Facts({}, 0, "", None, 0)
@@ -233,8 +255,12 @@ def sentence(job: Job, facts: Facts) -> str:
     state = JobState(job.state)
     if state.terminal:
         return _ended(job, state)
+    if job.needs.startswith(CAPPED):
+        return "Held: a cap keeps the next batches back until a person decides."
     if job.needs:
         return f"Needs you: {job.needs}"
+    if job.wish:
+        return "Finishing in real time: what runs is cancelled and collected first, then the rest is sent."
     if state is JobState.QUEUED:
         return "Waiting for a worker to pick it up."
     n_open = sum(n for name, n in facts.states.items() if name not in CLOSED)
@@ -286,7 +312,7 @@ def batch_lines(batches: QuerySet[Batch] | Sequence[Batch]) -> list[BatchLine]:
             BatchLine(
                 batch=batch,
                 look=state.look,
-                at_provider=batch.provider_status.replace("_", " "),
+                at_provider=remote_status(batch.provider_status),
                 n_seen=seen_of(batch.provider_counts),
                 reason=batch.wait_reason if not state.terminal and batch.wait_reason else reason,
                 round_number=batch.round.number,
@@ -322,6 +348,10 @@ EVENT_LOOKS = {
     "batch:submitted": ("active", "half"),
     "batch:strays": ("warn", "alert"),
     "batch:twin": ("warn", "alert"),
+    "pilot": ("active", "play"),
+    "rescue": ("active", "retry"),
+    "cap": ("neutral", "circle"),
+    "approved": ("good", "check"),
 }
 
 
@@ -359,8 +389,18 @@ def round_lines(job: Job) -> list[RoundLine]:
     return found
 
 
-def time_of(job: Job, facts: Facts, begun: datetime | None) -> tuple[str, str, str]:
-    """Label, value and note of the tile of time: how long it took; what is left, if there is a signal; else when the provider gives up."""
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """How long such batches took in this workspace, in seconds: half of `n` less than `median`, 9 of 10 less than `slow`."""
+
+    median: float
+    slow: float
+    n: int
+
+
+def time_of(job: Job, facts: Facts, begun: datetime | None, usual: Usual | None = None) -> tuple[str, str, str]:
+    """Label, value and note of the tile of time: how long it took; what is left, by what the provider says, else as is usual here;
+    else when the provider gives up."""
     now = timezone.now()
     if job.launched_at and job.finished_at and JobState(job.state).terminal:
         return (
@@ -377,6 +417,8 @@ def time_of(job: Job, facts: Facts, begun: datetime | None) -> tuple[str, str, s
             formats.duration_range(each * 0.7, each * 1.6),
             f"roughly; {done:,} of {job.n_rows:,} rows are done at the provider",
         )
+    if usual and facts.newest and (found := _usually_left(usual, (now - facts.newest).total_seconds())):
+        return found
     if facts.expires_at:
         return (
             "Ends by",
@@ -386,7 +428,17 @@ def time_of(job: Job, facts: Facts, begun: datetime | None) -> tuple[str, str, s
     return "Time left", "–", "known once the provider has begun"
 
 
-def job_page(job: Job) -> JobPage:
+def _usually_left(usual: Usual, elapsed: float) -> tuple[str, str, str] | None:
+    """What is left as batches here usually took; None for one that takes longer than most did."""
+    low, high = max(0.0, usual.median - elapsed), usual.slow - elapsed
+    if high <= 0:
+        return None
+    value = formats.duration_range(low, high) if low >= 1 else f"up to {formats.duration(high)}"
+    note = f"as is usual here: of {usual.n} such batches half took under {formats.duration(usual.median)}, 9 in 10 under"
+    return "Time left", value, f"{note} {formats.duration(usual.slow)}"
+
+
+def job_page(job: Job, usual: Usual | None = None) -> JobPage:
     """All that the page of a job shows, in six queries whatever the number of rows."""
     facts = facts_of(job)
     rounds = round_lines(job)
@@ -397,7 +449,7 @@ def job_page(job: Job) -> JobPage:
     events = [timeline_event(event) for event in Event.objects.filter(job=job).order_by("-created_at", "-id")[: EVENTS_SHOWN + 1]]
     pace = pace_of(job, events[0].at if events else None)
     prices, note = prices_of(job)
-    label, value, more = time_of(job, facts, rounds[-1].at if rounds else job.launched_at)
+    label, value, more = time_of(job, facts, rounds[-1].at if rounds else job.launched_at, usual)
     return JobPage(
         frame=frame_of(job, "overview", facts),
         segments=segments_of(job),
@@ -417,4 +469,5 @@ def job_page(job: Job) -> JobPage:
         n_seen=facts.n_seen,
         pace=pace,
         stamp=stamp_of(job, facts, pace),
+        facts=facts,
     )

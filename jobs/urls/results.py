@@ -2,13 +2,17 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from jobs.views import failures, job, results, retry
+from jobs.views import failures, job, job_acts, results, retry
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("jobs/<uuid:pk>/", job.job_detail, name="job-detail"),
     path("jobs/<uuid:pk>/batches/", job.job_batches, name="job-batches"),
     path("jobs/<uuid:pk>/timeline/", job.job_timeline, name="job-timeline"),
     path("jobs/<uuid:pk>/cancel/", job.job_cancel, name="job-cancel"),
+    path("jobs/<uuid:pk>/rescue/", job_acts.job_rescue, name="job-rescue"),
+    path("jobs/<uuid:pk>/cap/", job_acts.job_cap, name="job-cap"),
+    path("jobs/<uuid:pk>/approve/", job_acts.job_approve, name="job-approve"),
+    path("jobs/<uuid:pk>/batches/<uuid:batch_pk>/decide/", job_acts.batch_decide, name="job-decide"),
     path("jobs/<uuid:pk>/failures/", failures.job_failures, name="job-failures"),
     path("jobs/<uuid:pk>/retry/", retry.job_retry, name="job-retry"),
     path("jobs/<uuid:pk>/rows/", results.job_rows, name="job-rows"),

@@ -14,10 +14,12 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from jobs.access import current_membership, current_workspace, get_connection, member
 from jobs.engine.connections import remove_connection, test_connection
+from jobs.engine.orphans import orphans_of
 from jobs.errors import BadInput
 from jobs.forms.connections import ConnectionForm
 from jobs.models import Connection
 from jobs.queries.connections import connection_line, connection_lines, learned_of
+from jobs.views.orphans import orphan_lines
 from jobs.words import Role
 
 CRUMBS = ("Connections", "connection-list")
@@ -58,6 +60,7 @@ def connection_edit(request: HttpRequest, pk: UUID) -> HttpResponse:
         "learned": learned_of(connection),
         "crumbs": _crumbs(),
         "can_change": _admin(request),
+        "orphans": orphan_lines(connection, orphans_of(connection)) if _admin(request) else None,
     }
     return render(request, "jobs/connection.html", page, status=422 if request.method == "POST" else 200)
 

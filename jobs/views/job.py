@@ -16,9 +16,11 @@ from jobs.engine.places import table_of
 from jobs.engine.view import standing_of
 from jobs.forms.results import page_number
 from jobs.models import Job
+from jobs.queries.compare import compare_url
 from jobs.queries.job import batches_page, events_page, frame_of, job_page, stamp_of
 from jobs.queries.job_money import about, cost_per_row, link
 from jobs.rows.query import RowFiles
+from jobs.views.job_acts import acts_of, usual_of
 from jobs.words import JobState, Role
 
 PER_PAGE = 50
@@ -61,7 +63,8 @@ def job_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         return draft_page(job)
     if live(request) and request.GET["seen"] == stamp_of(job):
         return HttpResponse(status=204)
-    page = job_page(job)
+    usual = usual_of(job)
+    page = job_page(job, usual)
     per_row = cost_per_row(job)
     context = {
         "page": page,
@@ -72,6 +75,9 @@ def job_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "token": new_token(),
         "price_all": about(job.n_unsuccessful, per_row),
         "live": live(request),
+        "compare_url": compare_url(job) if page.frame.terminal else "",
+        "may_decide": current_membership(request).may(Role.ADMIN),
+        **acts_of(job, page, usual),
     }
     return render(request, "jobs/_detail.html" if live(request) else "jobs/detail.html", context)
 

@@ -1,0 +1,44 @@
+"""The forms of what a person decides on a job: a higher cap, and what becomes of a batch that the provider gave no clear answer to."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django import forms
+
+CONFIRM = "send again"
+
+
+class CapForm(forms.Form):
+    """A higher cap of a job, in dollars."""
+
+    cap_usd = forms.DecimalField(
+        min_value=Decimal("0.0001"),
+        max_digits=12,
+        decimal_places=4,
+        label="New cap in dollars",
+        error_messages={"required": "Enter a cap."},
+    )
+
+
+class AdoptForm(forms.Form):
+    """The provider's batch that is ours: one that was found, or an id that was read in the provider's own console."""
+
+    chosen = forms.CharField(max_length=200, required=False)
+    other = forms.CharField(max_length=200, required=False, label="Another id", help_text="As the provider's own console shows it.")
+
+    @property
+    def wanted(self) -> str:
+        """The id that was typed, else the one that was chosen. Of a valid form."""
+        return str(self.cleaned_data["other"] or self.cleaned_data["chosen"]).strip()
+
+
+class AgainForm(forms.Form):
+    """Sending a batch again on purpose: the risk is accepted by typing it."""
+
+    confirm = forms.CharField(max_length=40, required=False, label=f"Type “{CONFIRM}” to accept the risk")
+
+    def clean_confirm(self) -> str:
+        if self.cleaned_data["confirm"].strip().lower() != CONFIRM:
+            raise forms.ValidationError(f"Type “{CONFIRM}” to accept the risk. Nothing was sent.")
+        return CONFIRM
