@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings as live
 from django.db import connection as db
 
-from jobs.engine import collect, places, trouble
+from jobs.engine import collect, places
 from jobs.engine.advance import advance_job
 from jobs.engine.lease import claim
 from jobs.models import Batch, Job
@@ -117,7 +117,7 @@ def test_trouble_is_on_the_batch_and_on_the_job(make: Any, sandbox: Any, monkeyp
     Batch.objects.filter(job=job).update(state="settled", outcomes={"succeeded": 6})  # so that the round is to be merged, without a file
     advance_job(str(job.pk))
     job.refresh_from_db()
-    assert job.needs.startswith("It does not move at the moment: the storage failed; it is tried again (No such file or directory)")
+    assert job.needs.startswith("It does not move at the moment: the storage failed")
     Batch.objects.filter(job=job).update(state="ready", outcomes={}, wait_reason="")
     job = finish(job, sandbox)
     assert (kinds(job), job.needs) == ({"succeeded": 6}, "")
