@@ -27,7 +27,7 @@ from tests.faults.test_points import Dead
 
 pytestmark = pytest.mark.django_db
 NIGHT = bool(os.environ.get("BATCHUI_NIGHT"))
-EXAMPLES, STEPS = (400, 40) if NIGHT else (25, 15)
+EXAMPLES, STEPS = (400, 40) if NIGHT else (15, 15)
 NAMES = sorted({name for name, _ in POINTS})
 FAULTS: list[dict[str, Any]] = [
     {"verb": "batches.create", "fault": "drop_after"},
