@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.utils.http import urlencode
 
 from jobs.words import Lane
 
@@ -92,18 +95,47 @@ class ModelForm(forms.Form):
         return {**changed, **{name: None for name, value in own.items() if name not in wanted and value is not None}}
 
 
+@dataclass(frozen=True, slots=True)
+class TryChoice:
+    """Which rows are tried. `numbers` are those that a person named, from 0; `text` as they were typed."""
+
+    n: int
+    how: str
+    seed: int
+    text: str = ""
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def query(self) -> str:
+        """The choice as the query of an address."""
+        named = [("rows", self.text)] if self.how == "chosen" else []
+        return urlencode([("n", str(self.n)), ("how", self.how), ("seed", str(self.seed)), *named])
+
+
 class TryForm(forms.Form):
-    """Which rows are tried: the first ones, or some at random, the same for the same `seed`."""
+    """Which rows are tried: the first ones, some at random, the same for the same `seed`, or those that are named."""
 
-    n = forms.IntegerField(min_value=3, max_value=20, required=False)
-    how = forms.ChoiceField(choices=[("first", "First rows"), ("random", "Rows at random")], required=False)
+    n = forms.IntegerField(min_value=3, max_value=50, required=False)
+    how = forms.ChoiceField(choices=[("first", "First rows"), ("random", "Rows at random"), ("chosen", "Rows by number")], required=False)
     seed = forms.IntegerField(min_value=0, max_value=1_000_000, required=False)
+    rows = forms.CharField(max_length=300, required=False)
 
-    def chosen(self) -> tuple[int, str, int]:
-        """Number, manner and seed; what is missing or wrong is as at first: five rows at random."""
+    def choice(self) -> TryChoice:
+        """What is missing or wrong is as at first: twenty rows at random."""
         self.is_valid()
         data = self.cleaned_data
-        return data.get("n") or 5, data.get("how") or "random", data.get("seed") or 1
+        text = data.get("rows", "").strip()
+        return TryChoice(data.get("n") or 20, data.get("how") or "random", data.get("seed") or 1, text, numbers_of(text))
+
+
+def numbers_of(text: str, most: int = 50) -> tuple[int, ...]:
+    """Rows from 0 out of numbers from 1 as people type them, "3, 17, 20-22"; what is no number is passed over, and all past `most`."""
+    found: dict[int, None] = {}
+    for first, last in re.findall(r"(\d{1,12})(?:\s*[-–]\s*(\d{1,12}))?", text):
+        for number in range(int(first), min(int(last or first), int(first) + most) + 1):
+            if number > 0 and len(found) < most:
+                found[number - 1] = None
+    return tuple(found)
 
 
 class TermsForm(forms.Form):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods
 
 from jobs.costs.tokens import TokenModel
 from jobs.engine import drafts, offers, pilot, preview
 from jobs.engine.preview import Rendered
 from jobs.errors import BadInput
-from jobs.formats import usd_range
-from jobs.forms.launch import TryForm
+from jobs.formats import usd, usd_range
+from jobs.forms.launch import TryChoice, TryForm
 from jobs.models import Job
 from jobs.views.launch import page, step, wants_part
 from jobs.words import Lane, OutcomeKind, PromptKind
@@ -26,17 +27,44 @@ LIVE_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """A field of an answer, now and in the try before ("" where there was none)."""
+
+    name: str
+    value: str
+    before: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TryRow:
-    """One row: what would be sent, with its tokens, and its answers in the last try and the one before."""
+    """One row: what would be sent, with its tokens, its latest answer, and the one before, each with the try that it is of."""
 
     rendered: Rendered
     tokens: int
     tried: pilot.Tried | None = None
+    of: pilot.Pilot | None = None
     before: pilot.Tried | None = None
+    of_before: pilot.Pilot | None = None
+    fields: Sequence[Compared] = field(default=())
 
     @property
     def kind(self) -> OutcomeKind | None:
         return OutcomeKind(self.tried.kind) if self.tried and self.tried.kind != "pending" else None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether it has an outcome in both tries."""
+        return bool(self.kind and self.before and self.before.kind != "pending")
+
+    @property
+    def changed(self) -> bool:
+        """Whether the two tries told different things."""
+        if not self.comparable or self.tried is None or self.before is None:
+            return False
+        if self.tried.parsed is not None and self.before.parsed is not None:
+            return self.tried.parsed != self.before.parsed
+        return (self.tried.kind, self.tried.answer) != (self.before.kind, self.before.answer)
 
 
 @require_http_methods(["GET", "POST"])
@@ -45,13 +73,13 @@ def try_rows(request: HttpRequest, draft: Job) -> HttpResponse:
     """Which rows, and what is sent for them. A POST sends them in real time; the same token never sends twice."""
     if draft.dataset_version is None or draft.prompt_version is None or not draft.model:
         return redirect("launch", pk=draft.pk)
-    n, how, seed = TryForm(request.POST if request.method == "POST" else request.GET).chosen()
-    chosen = _rows(draft.dataset_version.n_rows, n, how, seed)
-    context: dict[str, Any] = {"n": n, "how": how, "seed": seed, "next_seed": seed + 1, "counts": (3, 5, 10, 20), "problem": ""}
+    choice = TryForm(request.POST if request.method == "POST" else request.GET).choice()
+    chosen = _rows(draft.dataset_version.n_rows, choice)
+    context: dict[str, Any] = {"choice": choice, "next_seed": choice.seed + 1, "counts": (3, 5, 10, 20, 50), "problem": ""}
     if request.method == "POST":
         try:
             pilot.start(draft, request.user, drafts.plan_of(draft), chosen, token=request.POST.get("token", "")[:64])  # type: ignore[arg-type]
-            return redirect(f"{reverse('launch-try', args=[draft.pk])}?{urlencode([('n', str(n)), ('how', how), ('seed', str(seed))])}")
+            return redirect(f"{reverse('launch-try', args=[draft.pk])}?{choice.query}")
         except BadInput as error:
             context["problem"] = str(error)
             return page(request, draft, "try", {**context, **_shown(draft, chosen)}, 422)
@@ -60,8 +88,10 @@ def try_rows(request: HttpRequest, draft: Job) -> HttpResponse:
     return page(request, draft, "try", {**context, **(_shown(draft, chosen) if request.GET.get("now") else {})})
 
 
-def _rows(n_rows: int, n: int, how: str, seed: int) -> list[int]:
-    return list(range(min(n, n_rows))) if how == "first" else preview.sample_rows(n_rows, n, seed)
+def _rows(n_rows: int, choice: TryChoice) -> list[int]:
+    if choice.how == "chosen":
+        return [row for row in choice.numbers if row < n_rows]
+    return list(range(min(choice.n, n_rows))) if choice.how == "first" else preview.sample_rows(n_rows, choice.n, choice.seed)
 
 
 def _shown(draft: Job, chosen: list[int]) -> dict[str, Any]:
@@ -74,24 +104,61 @@ def _shown(draft: Job, chosen: list[int]) -> dict[str, Any]:
     tokens = TokenModel(draft.connection.kind, draft.model.partition("+")[0])
     schema = prompt.schema if prompt.kind == PromptKind.GENERATE else None
     tries = pilot.pilots_of(draft)
-    last, before = [*reversed(tries), None, None][:2]
-    answers = [{row.row: row for row in each.rows} if each else {} for each in (last, before)]
-    rows = [
-        TryRow(row, 0 if row.error else tokens.count_chat(row.system, row.user, schema), answers[0].get(row.row), answers[1].get(row.row))
-        for row in found.rows
-    ]
+    last = tries[-1] if tries else None
+    answers: dict[int, list[tuple[pilot.Pilot, pilot.Tried]]] = {}
+    for each in reversed(tries):
+        for row in each.rows:
+            answers.setdefault(row.row, []).append((each, row))
+    rows = [_row(row, 0 if row.error else tokens.count_chat(row.system, row.user, schema), answers.get(row.row, [])) for row in found.rows]
     return {
         "rows": rows,
         "template_problem": found.problem,
         "last": last,
-        "before": before,
+        "stale": last is not None and last.done and not pilot.same_settings(last.round, drafts.plan_of(draft)),
+        "compared": compared_words(rows),
         "n_errors": sum(bool(row.rendered.error) for row in rows),
         "running": last is not None and not last.done,
         "price": _price(draft, len(rows)),
         "token": f"try-{len(tries) + 1}-{draft.launch_token}",
         "every": LIVE_SECONDS,
-        "fields": list((schema or {}).get("properties", {})),
     }
+
+
+def _row(rendered: Rendered, tokens: int, answers: list[tuple[pilot.Pilot, pilot.Tried]]) -> TryRow:
+    """A row with its newest answers first."""
+    if not answers:
+        return TryRow(rendered, tokens)
+    (of, tried), (of_before, before) = answers[0], answers[1] if len(answers) > 1 else (None, None)
+    return TryRow(rendered, tokens, tried, of, before, of_before, fields_of(tried.parsed, before.parsed if before else None))
+
+
+def fields_of(now: dict[str, Any] | None, before: dict[str, Any] | None) -> list[Compared]:
+    """The fields of an answer beside those of the one before; none where the answer has no fields."""
+    if now is None:
+        return []
+    old = before or {}
+    names = [*now, *(name for name in old if name not in now)]
+    return [Compared(name, _text(now.get(name)), _text(old.get(name)), bool(old) and now.get(name) != old.get(name)) for name in names]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def compared_words(rows: Sequence[TryRow]) -> str:
+    """How the answers differ from the tries before, in a sentence; "" where no row was tried twice."""
+    both = [(row.tried, row.before) for row in rows if row.comparable and row.tried and row.before]
+    if not both:
+        return ""
+    n_changed = sum(row.changed for row in rows)
+    said = [f"{n_changed:,} of {len(both):,} answers differ from the try before"]
+    costs = [[each.cost for each in side] for side in zip(*both, strict=True)]
+    if all(cost is not None for side in costs for cost in side):
+        now, before = (sum((cost for cost in side if cost is not None), Decimal(0)) for side in costs)
+        said.append(f"these rows cost {usd(now)}, before {usd(before)}")
+    tokens = [sum(each.output_tokens for each in side) for side in zip(*both, strict=True)]
+    said.append(f"{tokens[0]:,} tokens out, before {tokens[1]:,}")
+    return "; ".join(said) + "."
 
 
 def _price(draft: Job, n: int) -> str:

@@ -13,18 +13,18 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jobs.access import current_workspace, get_prompt, member
+from jobs.access import current_workspace, get_job, get_prompt, member
 from jobs.costs.tokens import TokenModel
-from jobs.engine import preview
+from jobs.engine import drafts, preview
 from jobs.engine import prompts as engine
 from jobs.errors import BadInput
 from jobs.forms.datasets import NameForm, add_problem
 from jobs.forms.prompts import PromptForm, lines_of
-from jobs.models import Dataset, DatasetVersion, Prompt, PromptVersion
+from jobs.models import Dataset, DatasetVersion, Job, Prompt, PromptVersion
 from jobs.queries import prompts as queries
 from jobs.rows.template import Problem, check, nearest
 from jobs.views.datasets import number_in, wants_part
-from jobs.words import PromptKind, Role
+from jobs.words import JobState, PromptKind, Role
 
 LONGEST_SHOWN = 20_000  # characters of a rendered text on the page
 COUNTED_AS = TokenModel("openai", "gpt-4o")
@@ -129,6 +129,7 @@ def _editor_page(
     last = prompt.latest() if prompt else None
     crumbs = [*_crumbs(), (prompt.name, reverse("prompt-detail", args=[prompt.pk]))] if prompt else _crumbs()
     context = {"form": form, "trial": trial, "prompt": prompt, "base": base, "next": last.number + 1 if last else 1, "crumbs": crumbs}
+    context["draft"] = _draft(request, prompt)
     context |= {"latest": last.number if last else 0, "types": queries.TYPE_LABELS}
     return render(request, "jobs/prompt_edit.html", context, status=status)
 
@@ -151,7 +152,20 @@ def _save(request: HttpRequest, form: PromptForm, prompt: Prompt | None) -> Http
     if unknown:
         names = ", ".join(f"“{name}”" for name in dict.fromkeys(unknown))
         messages.warning(request, f"{table.dataset.name if table else ''} has no column {names}: rows of it cannot be filled in.")
+    if draft := _draft(request, prompt):
+        drafts.new_version(draft, version)
+        return redirect("launch-try", pk=draft.pk)
     return redirect(f"{reverse('prompt-detail', args=[version.prompt_id])}?version={version.number}")
+
+
+def _draft(request: HttpRequest, prompt: Prompt | None) -> Job | None:
+    """The draft of a launch that the editor was opened from (`?draft=`), as long as it is one and has this prompt."""
+    pk = _uuid(request.GET.get("draft", ""))
+    if pk is None or prompt is None:
+        return None
+    found = get_job(request, pk, Role.ANALYST)
+    same = found.prompt_version is not None and found.prompt_version.prompt_id == prompt.pk
+    return found if same and found.state == JobState.DRAFT else None
 
 
 @dataclass(frozen=True, slots=True)
