@@ -1,4 +1,4 @@
-"""A workspace as it looks after a week of work: jobs in every state, on a sandbox. For pictures and tests of the screens, never from the UI."""
+"""A workspace after a week of work, jobs in every state, on a sandbox: for pictures and tests of the screens, never from the UI."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def fill(workspace: Workspace, user: User, url: str, order: Order) -> Demo:
     made["cancelled"] = _drive(maker.launch("Sort returns", "never", model="gpt-5.4", times=2), lambda job: _sent(job) == 3)
     cancel(made["cancelled"], user)
     made["cancelled"] = settle(made["cancelled"])
-    made["running"] = _drive(maker.launch("Sort support tickets, week 48", "never", model="gpt-6.2-sol", times=2), lambda job: job.n_done > 0)
+    made["running"] = _drive(
+        maker.launch("Sort support tickets, week 48", "never", model="gpt-6.2-sol", times=2), lambda job: job.n_done > 0
+    )
     tight = _connection(workspace, user, "OpenAI, second account", f"{url}/v1", requests_per_batch=20, enqueued_tokens=8000)
     waiting = maker.launch("Sort old tickets", "never", model="gpt-6-astra", connection=tight)
     made["waiting"] = _drive(waiting, lambda job: job.batches.filter(wait_reason__contains="headroom").exists())

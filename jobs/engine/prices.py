@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
@@ -13,7 +13,6 @@ from jobs.costs.lookup import price_sheet
 from jobs.costs.prices import PriceSheet
 from jobs.engine import audit_log
 from jobs.engine.estimates import models_of
-from jobs.engine.spec import sheet_for
 from jobs.errors import BadInput
 from jobs.models import Connection, Job, PriceOverride, Workspace
 from jobs.words import Lane, ProviderKind
@@ -63,12 +62,17 @@ def unpriced_models(workspace: Workspace) -> list[Unpriced]:
     used: dict[object, set[str]] = {}
     for connection_id, model in Job.objects.filter(workspace=workspace).exclude(model="").values_list("connection_id", "model").distinct():
         used.setdefault(connection_id, set()).add(model)
+    entered: dict[str, dict[str, object]] = {}
+    for kind, model, prices in PriceOverride.objects.filter(workspace=workspace).values_list("kind", "model", "prices"):
+        entered.setdefault(kind, {})[model] = prices
+    today = timezone.localdate()
     found: dict[tuple[object, str], Unpriced] = {}
-    for connection in Connection.objects.filter(workspace=workspace, archived_at__isnull=True).select_related("workspace").order_by("name"):
+    for connection in Connection.objects.filter(workspace=workspace, archived_at__isnull=True).order_by("name"):
         mine = used.get(connection.pk, set())
-        for model in sorted(mine | _offered(connection, workspace)):
+        overrides = entered.get(connection.kind, {})
+        for model in sorted(mine | _offered(connection, workspace, overrides)):
             name = model.partition("+")[0] if connection.is_sandbox else model
-            sheet = sheet_for(connection, name)
+            sheet = price_sheet(connection.kind, name, overrides=overrides, today=today)
             lane = Lane.DIRECT if not sheet.tiers(Lane.DIRECT) else Lane.BATCH
             if not sheet.tiers(lane):
                 found.setdefault(
@@ -77,8 +81,8 @@ def unpriced_models(workspace: Workspace) -> list[Unpriced]:
     return sorted(found.values(), key=lambda each: (not each.used, not each.nothing, each.connection.name, each.model))
 
 
-def _offered(connection: Connection, workspace: Workspace) -> set[str]:
+def _offered(connection: Connection, workspace: Workspace, overrides: Iterable[str]) -> set[str]:
     """What the launch offers there. A provider's own list holds hundreds of models that do no text; only those that serve text count."""
     if connection.kind != ProviderKind.OPENAI_COMPATIBLE and not connection.is_sandbox:
         return set()
-    return {entry.id for entry in models_of(connection, workspace)}
+    return {entry.id for entry in models_of(connection, workspace, overrides=overrides)}

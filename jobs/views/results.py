@@ -84,7 +84,10 @@ def job_charts(request: HttpRequest, pk: UUID) -> HttpResponse:
     """How the answers spread, over all rows; asked for when somebody opens the fold."""
     job = get_job(request, pk)
     charts = answer_charts(job, files_of(job)) if job.dataset_version else []
-    return render(request, "jobs/_rows_charts.html", {"job": job, "charts": charts})
+    way = [(job.name, link("job-detail", job.pk)), ("Results", link("job-rows", job.pk))]
+    page = {"job": job, "charts": charts, "crumbs": crumbs_of(job, *way), "nav": "jobs"}
+    partial = bool(getattr(request, "htmx", False)) and not request.htmx.history_restore_request  # type: ignore[attr-defined]
+    return render(request, "jobs/_rows_charts.html" if partial else "jobs/rows_charts.html", page)
 
 
 @require_GET

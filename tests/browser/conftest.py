@@ -1,0 +1,104 @@
+"""What the tests of all pages share: one server on demo data, and one walk through every page of it."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tools.demo_site import DemoSite
+from tools.screens import EXPECTED, SESSION
+
+VIOLATIONS = (
+    "document.addEventListener('securitypolicyviolation', e => (window.stopped ??= []).push(e.effectiveDirective + ' ' + e.blockedURI))"
+)
+AXE = "rules => axe.run(document, {resultTypes: ['violations'], ...rules}).then(found => found.violations)"
+WIDTHS = (320, 640, 1280)  # 640 is 1280 at 200 %
+
+
+@dataclass
+class Visit:
+    """What one page was like. `serious` is what axe found, by theme and rule; `complaints` what browser and policy said."""
+
+    status: int
+    html_bytes: int  # gzipped
+    serious: dict[str, list[str]]
+    complaints: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    has_chart: bool = False
+    has_plotly: bool = False
+    h1: list[str] = field(default_factory=list)
+    too_wide: list[int] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def demo_site() -> Iterator[DemoSite]:
+    """The app on demo data, in processes of its own."""
+    with DemoSite() as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def walk(demo_site: DemoSite, browser: Any) -> dict[str, Visit]:
+    """Every page of the demo once, as its admin; the empty ones as the admin of an empty workspace; some as a viewer and as nobody."""
+    found: dict[str, Visit] = {}
+    viewer = ("home", "job-list", "job-detail failures", "job-failures failures", "connection-edit", "workspace-detail")
+    tours = {
+        "owner": {name: path for name, path in demo_site.pages.items() if name not in ("signin", "workspace-join")},
+        "alone": demo_site.empty,
+        "viewer": {f"{name} viewer": demo_site.pages[name] for name in viewer} | {"403": demo_site.pages["dataset-upload"]},
+        "": {name: demo_site.pages[name] for name in ("signin", "workspace-join")},
+    }
+    for person, pages in tours.items():
+        context = browser.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 900})
+        context.add_init_script(VIOLATIONS)
+        if person:
+            context.add_cookies([{"name": SESSION, "value": demo_site.cookies[person], "url": demo_site.url}])
+        for name, path in pages.items():
+            page = context.new_page()
+            found[name] = visit(page, demo_site.url, path)
+            page.close()
+        context.close()
+    return found
+
+
+def visit(page: Any, base: str, path: str) -> Visit:
+    """Open a page and look at it in every way that this folder's tests ask about."""
+    requests: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" and not EXPECTED.search(m.text) else None)
+    response = page.goto(base + path, wait_until="load")
+    made = Visit(response.status, len(gzip.compress(response.body())), {}, complaints)
+    page.wait_for_function("!document.querySelector('[hx-trigger=\"load\"], .htmx-request')")
+    for chart in [each for each in page.locator("[data-chart]").all() if each.is_visible()][:1]:
+        chart.scroll_into_view_if_needed()
+        chart.locator(".main-svg").first.wait_for(state="attached", timeout=30_000)
+    page.evaluate(_axe_source())
+    for theme, rules in (("light", {}), ("dark", {"runOnly": ["cat.color"]})):  # what is not colour is the same in both
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        for each in page.evaluate(AXE, rules):
+            if each["impact"] in ("serious", "critical"):
+                made.serious[f"{theme} {each['id']}"] = [node["html"][:200] for node in each["nodes"][:3]]
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            made.too_wide.append(width)
+    made.complaints += [each for each in page.evaluate("window.stopped ?? []") if not each.startswith("style-src")]
+    made.elsewhere = [url for url in requests if urlsplit(url).scheme.startswith("http") and not url.startswith(base)]
+    made.has_chart = page.locator("[data-chart]").count() > 0
+    made.has_plotly = any("plotly" in url and url.endswith(".js") for url in requests)
+    made.h1 = page.locator("h1").all_inner_texts()
+    return made
+
+
+def _axe_source() -> str:
+    import axe_playwright_python
+
+    return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
