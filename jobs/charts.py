@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _SYMBOLS = ("circle", "square", "diamond", "cross")  # series differ in shape too, never by colour alone
 _CLEAR = "rgba(0,0,0,0)"
+_FORMULA = re.compile("[\\s\"']*[=+@＝＋－＠-]|[\\t\\r\\n]")  # as in jobs/rows/export.py
 
 Number = int | Decimal | None
 Cell = str | int | Decimal | None
@@ -137,6 +139,49 @@ def scatter(
     return Chart(_figure(traces, layout), caption, table)
 
 
+def against_range(
+    label: str,
+    names: Sequence[str],
+    moments: Sequence[datetime],
+    *,
+    low: Sequence[Decimal],
+    high: Sequence[Decimal],
+    actual: Sequence[Decimal],
+    caption: str,
+) -> Chart:
+    """What was foreseen as a range against what came, over time, in percent of the middle of each range (none may be zero).
+
+    Points within their range, above and below it differ in colour and shape; the table has the dollars.
+    """
+    middles = [(first + last) / 2 for first, last in zip(low, high, strict=True)]
+    percents = [float(value * 100 / middle) for value, middle in zip(actual, middles, strict=True)]
+    spans = [float((last - middle) * 100 / middle) for last, middle in zip(high, middles, strict=True)]
+    days = [moment.strftime("%Y-%m-%d %H:%M:%S") for moment in moments]
+    verdicts = ["within" if a <= x <= b else "above" if x > b else "below" for a, x, b in zip(low, actual, high, strict=True)]
+    bar = {"type": "data", "array": spans, "thickness": 5, "width": 0, "color": "rgba(128,128,128,0.45)"}
+    band = {"type": "scatter", "mode": "markers", "name": "Estimate", "x": days, "y": [100.0] * len(days), "error_y": bar}
+    traces: list[dict[str, Any]] = [{**band, "marker": {"color": "#888888", "symbol": "line-ew", "size": 1}, "hoverinfo": "skip"}]
+    for i, (verdict, name) in enumerate((("within", "Within the range"), ("above", "Cost more"), ("below", "Cost less"))):
+        chosen = [n for n, each in enumerate(verdicts) if each == verdict]
+        if chosen:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": name,
+                    "x": [days[n] for n in chosen],
+                    "y": [percents[n] for n in chosen],
+                    "text": [_text(names[n]) for n in chosen],
+                    "hovertemplate": "%{text}<br>%{y:.0f} % of the middle<extra></extra>",
+                    "marker": {"color": COLOURS[i], "symbol": _SYMBOLS[i], "size": 9},
+                }
+            )
+    layout = _layout(unit="percent of the estimate", x={"type": "date"}, legend=True)
+    header = (label, "Finished", "Estimate, low", "Estimate, high", "Paid", "Verdict")
+    rows = zip(names, (day[:16] for day in days), low, high, actual, verdicts, strict=True)
+    return Chart(_figure(traces, layout), caption, (header, tuple(rows)))
+
+
 def plain(value: int | Decimal) -> str:
     """A number as digits, without an exponent and without trailing zeros."""
     text = format(Decimal(value), "f")
@@ -230,4 +275,4 @@ def _safe(cell: Cell) -> str:
         return ""
     if not isinstance(cell, str):
         return plain(cell)
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+    return f"'{cell}" if _FORMULA.match(cell) else cell

@@ -54,7 +54,11 @@ def overrides_of(workspace: Workspace, kind: str) -> dict[str, Any]:
 
 def sheet_for(connection: Connection, model: str) -> PriceSheet:
     """Today's prices of the model on this connection, to be frozen; `known` is False where there are none."""
-    overrides = overrides_of(connection.workspace, connection.kind)
+    return priced_by(connection, model, overrides_of(connection.workspace, connection.kind))
+
+
+def priced_by(connection: Connection, model: str, overrides: dict[str, Any]) -> PriceSheet:
+    """As `sheet_for`, with the overrides of the connection's kind at hand."""
     if connection.is_sandbox:  # there a model's name may carry orders for faults
         model = model.partition("+")[0]
     return price_sheet(connection.kind, model, overrides=overrides, today=timezone.localdate())

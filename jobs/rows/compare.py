@@ -68,7 +68,7 @@ def differing(
     with connect({first.parent, second.parent}) as db:
         _views(db, first, second)
         values, params = _pair_sql(field)
-        condition, more = ("x = ? AND y = ?", list(pair)) if pair else ("x IS DISTINCT FROM y", [])
+        condition, more = ("coalesce(x, '–') = ? AND coalesce(y, '–') = ?", list(pair)) if pair else ("x IS DISTINCT FROM y", [])
         inner = f"SELECT a._row AS row, {values} FROM a JOIN b ON a._row = b._row"  # noqa: S608 - columns of our own
         total = db.execute(f"SELECT count(*) FROM ({inner}) WHERE {condition}", [*params, *more]).fetchall()[0][0]  # noqa: S608
         sql = f"SELECT row, x, y FROM ({inner}) WHERE {condition} ORDER BY row LIMIT {int(limit)} OFFSET {int(offset)}"  # noqa: S608
@@ -78,7 +78,8 @@ def differing(
 def _views(db: duckdb.DuckDBPyConnection, first: Path, second: Path) -> None:
     for name, path in (("a", first), ("b", second)):
         quoted = str(path.resolve()).replace("'", "''")
-        db.execute(f"CREATE VIEW {name} AS SELECT _row, answer FROM read_parquet('{quoted}') WHERE kind = 'succeeded'")  # noqa: S608 - our own path
+        # Temporary, so that it is this cursor's own: the engine behind it is shared by requests.
+        db.execute(f"CREATE TEMP VIEW {name} AS SELECT _row, answer FROM read_parquet('{quoted}') WHERE kind = 'succeeded'")  # noqa: S608 - our own path
 
 
 def _pair_sql(field: str | None) -> tuple[str, list[Any]]:

@@ -1,6 +1,6 @@
 """The product's addresses, a module a room."""
 
-from jobs.urls import connections, costs, datasets, home, jobs, launch, prompts, results, style, workspace
+from jobs.urls import connections, costs, datasets, home, jobs, launch, prompts, reports, results, style, workspace
 
 urlpatterns = [
     *home.urlpatterns,
@@ -10,6 +10,7 @@ urlpatterns = [
     *jobs.urlpatterns,
     *results.urlpatterns,
     *costs.urlpatterns,
+    *reports.urlpatterns,
     *connections.urlpatterns,
     *workspace.urlpatterns,
     *style.urlpatterns,

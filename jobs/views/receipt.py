@@ -18,6 +18,7 @@ from jobs.costs.prices import PriceSheet
 from jobs.engine.receipts import receipt_of
 from jobs.formats import usd_range
 from jobs.models import Job
+from jobs.queries.compare import compare_url
 from jobs.queries.receipts import csv_rows, receipt_page
 from jobs.words import TOKEN_KIND_LABELS, TOKEN_KINDS, JobState, Lane
 
@@ -42,6 +43,7 @@ def job_receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
         "expected_range": usd_range(found.expected.low, found.expected.high) if found.expected else "",
         "hit_percent": f"{found.receipt.hit_rate:.0%}".replace("%", " %") if found.receipt.hit_rate else "",
         "crumbs": _crumbs(job),
+        "compare_url": "" if partial else compare_url(job),
         "nav": "jobs",
     }
     return render(request, f"jobs/{'_receipt' if partial else 'receipt'}.html", page)
