@@ -69,6 +69,7 @@ def validator(schema: Mapping[str, Any]) -> Validator:
     A code fence around the JSON is tolerated: then the answer fits and the message is FENCED (`unfenced` gives the JSON text).
     """
     check = _compile(dict(schema)) or _slow(dict(schema))
+    plainly = _plainly(schema)
 
     def validate(text: str) -> tuple[bool, Any, str]:
         inner = unfenced(text)
@@ -76,6 +77,8 @@ def validator(schema: Mapping[str, Any]) -> Validator:
             parsed = _parse(inner)
         except (ValueError, RecursionError) as error:
             return False, None, f"The answer is not JSON: {error}"[:MESSAGE_LENGTH]
+        if plainly is not None and inner is text and plainly(parsed):
+            return True, parsed, ""
         try:
             wrong = check(parsed)
         except RecursionError:
@@ -85,6 +88,40 @@ def validator(schema: Mapping[str, Any]) -> Validator:
         return False, parsed, _sentence(wrong)
 
     return validate
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "integer": (int,), "number": (int, float)}
+
+
+def _plainly(schema: Mapping[str, Any]) -> Callable[[Any], bool] | None:
+    """A quick yes for the commonest schemas: flat objects with just these fields. What it does not nod at is looked at closely."""
+    properties = schema.get("properties")
+    if not isinstance(properties, dict) or set(schema) - {"type", "properties", "required", "additionalProperties", *_ANNOTATIONS}:
+        return None
+    if schema.get("type") != "object" or sorted(schema.get("required", [])) != sorted(properties):
+        return None
+    plan: list[tuple[str, tuple[type, ...], frozenset[str] | None]] = []
+    for name, part in properties.items():
+        if not isinstance(part, dict) or set(part) - {"type", "enum", *_ANNOTATIONS} or part.get("type", "string") not in _PLAIN:
+            return None
+        labels = part.get("enum")
+        if labels is None and "type" not in part:
+            return None
+        if labels is not None and (part.get("type", "string") != "string" or not all(isinstance(label, str) for label in labels)):
+            return None
+        plan.append((name, _PLAIN[part.get("type", "string")], None if labels is None else frozenset(labels)))
+    n = len(plan)
+
+    def fits(value: Any) -> bool:
+        if type(value) is not dict or len(value) != n:
+            return False
+        for name, types, labels in plan:
+            item = value.get(name)
+            if type(item) not in types or (labels is not None and item not in labels):
+                return False
+        return True
+
+    return fits
 
 
 def unfenced(text: str) -> str:
