@@ -62,7 +62,8 @@ def save_connection(
     with transaction.atomic():
         connection.name, connection.kind, connection.base_url = name, kind, base_url
         own = local.sandbox_url()
-        connection.is_sandbox = connection.is_sandbox or bool(own and base_url in (own, f"{own}/v1"))
+        # What opens loopback must not follow to another address.
+        connection.is_sandbox = (connection.is_sandbox and not moved) or bool(own and base_url in (own, f"{own}/v1"))
         if limits is not None:
             connection.limits = _checked_limits(limits)
         if delete_remote_files is not None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F, Max
@@ -27,6 +28,7 @@ from jobs.rows.reading import Column, Reading
 
 MAX_ATTEMPTS = 2
 READ_SECONDS = 900
+NO_ROOM = "The disk of this server is nearly full, so nothing more can be uploaded now."
 AT_ONCE_BYTES = 8_000_000  # files this small are read while the person waits
 
 
@@ -42,10 +44,13 @@ def receive(
     max_bytes: int | None = None,
     at_once: bool = False,
 ) -> DatasetUpload:
-    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker. Raises BadInput if too large.
+    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker. Raises BadInput if too large, or the disk
+    is nearly full.
 
     The bytes come as `chunks`, or stand in the file `taken` already, which is given a second name.
     """
+    if not has_room():
+        raise BadInput(NO_ROOM, "Ask whoever runs batchui here to make room.")
     upload = DatasetUpload(
         workspace=workspace,
         created_by=user,
@@ -63,6 +68,12 @@ def receive(
     else:
         nudge("upload", upload.pk)
     return upload
+
+
+def has_room(n_bytes: int = 0) -> bool:
+    """Whether the disk may take so many bytes more and still have what jobs under way need."""
+    disk = shutil.disk_usage(settings.DATA)
+    return disk.free - n_bytes >= min(settings.KEEP_FREE_BYTES, disk.total // 10)
 
 
 def _take(taken: Path, part: Path, max_bytes: int | None) -> int:

@@ -83,8 +83,11 @@ def _walk(provider: Provider) -> tuple[list[RemoteBatch], bool]:
 
 
 def known_ids(connection: Connection) -> set[str]:
-    """Every id at the provider that the ledger speaks of: its batches, refused tries of them, twins and late ones."""
-    batches = Batch.objects.filter(connection=connection)
+    """Every id at the provider that the ledger speaks of: its batches, refused tries of them, twins and late ones.
+
+    Other connections to the same server count too: a key that two workspaces share must not let one cancel what the other pays for.
+    """
+    batches = Batch.objects.filter(connection__kind=connection.kind, connection__base_url=connection.base_url)
     ids = set(batches.exclude(provider_batch_id="").values_list("provider_batch_id", flat=True))
     for past in batches.exclude(past_tokens=[]).values_list("past_tokens", flat=True):
         ids.update(past)

@@ -22,7 +22,7 @@ def limits_for(connection: Connection) -> Limits:
 
 def aad(connection: Connection) -> str:
     """What a sealed key is bound to: moving the ciphertext, or pointing the connection at another host, makes it useless."""
-    return f"{connection.workspace_id}:{connection.pk}:{connection.base_url}"
+    return f"{connection.workspace_id}:{connection.pk}:{connection.base_url or connection.kind}"  # a kind has a host of its own
 
 
 def seal_key(connection: Connection, key: str) -> None:

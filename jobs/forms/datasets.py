@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.files.uploadhandler import StopUpload, TemporaryFileUploadHandler
 from django.http import HttpRequest
 
+from jobs.engine.ingest import has_room
 from jobs.errors import BadInput
 from jobs.queries.datasets import reading_choices
 from jobs.rows.reading import Reading
@@ -20,14 +21,18 @@ _QUOTES = [('"', 'Double quotes "…"'), ("'", "Single quotes '…'"), ("", "Non
 
 
 class LimitedUpload(TemporaryFileUploadHandler):
-    """Writes to a file beside our own; stops, and drops what it wrote, at the largest size that this server takes."""
+    """Writes to a file beside our own; stops, and drops what it wrote, at the largest size that this server takes, or when its disk is nearly full."""
 
     too_large = False
+    no_room = False
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         if start + len(raw_data) > settings.MAX_UPLOAD_BYTES:
             self.too_large = True
             raise StopUpload(connection_reset=False)  # the rest is read and thrown away, so that the browser hears the answer
+        if not has_room(len(raw_data)):
+            self.no_room = True
+            raise StopUpload(connection_reset=False)
         super().receive_data_chunk(raw_data, start)
 
 

@@ -130,7 +130,8 @@ class AnthropicProvider(Session):
         answer = self.parsed(self.send("get", "/v1/models", params={"limit": 1000}))
         data = answer.get("data") if isinstance(answer, dict) else answer
         entries = [entry for entry in data or [] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-        return [ModelInfo(entry["id"], lines.maybe_count(entry.get("max_input_tokens"))) for entry in entries]
+        entries = [entry for entry in entries if len(entry["id"]) <= remote.MAX_ID]
+        return [ModelInfo(lines.clean(entry["id"]), lines.maybe_count(entry.get("max_input_tokens"))) for entry in entries]
 
     def test(self) -> str:
         """One cheap call; a sentence that says it works."""

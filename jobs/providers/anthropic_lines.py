@@ -120,7 +120,7 @@ def _plain(data: dict[str, Any]) -> Answer | None:
         and block["type"] == "text"
         and type(text) is type(custom_id) is type(model) is type(message_id) is str
         and type(fresh) is type(cached) is type(answered) is int
-        and fresh | cached | answered >= 0  # none below 0
+        and 0 <= fresh | cached | answered <= lines.MOST_TOKENS  # all bits set: none is below 0 or above
         and not (usage.get("cache_creation_input_tokens") or usage.get("output_tokens_details") or text.isspace())
         and not ("\0" in text or "\0" in custom_id)
         and text
@@ -215,7 +215,7 @@ def _judged(custom_id: str, text: str, stop: str) -> Answer:
 
 def _count(answer: Answer, usage: dict[str, Any]) -> None:
     """Anthropic's `input_tokens` leaves the cache out; ours is the whole prompt. Cache writes are split by how long they live."""
-    count = lines.count_of
+    count = lines.tokens_of
     fresh = count(usage.get("input_tokens"))
     read_, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
     answer.output_tokens = count(usage.get("output_tokens"))

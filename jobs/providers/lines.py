@@ -17,6 +17,7 @@ from jobs.words import Cause, OutcomeKind
 CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MAX_MESSAGE = 2000
+MOST_TOKENS = (1 << 30) - 1  # of one row; what says more is nonsense, and its price would not fit 64 bits
 
 
 def clean(text: str) -> str:
@@ -24,13 +25,14 @@ def clean(text: str) -> str:
     return _SURROGATES.sub("�", text.replace("\0", ""))
 
 
-def _clean_all(value: Any) -> Any:
+def clean_all(value: Any) -> Any:
+    """A JSON value with all its texts cleaned."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):
-        return [_clean_all(item) for item in value]
+        return [clean_all(item) for item in value]
     if isinstance(value, dict):
-        return {clean(key): _clean_all(item) for key, item in value.items()}
+        return {clean(key): clean_all(item) for key, item in value.items()}
     return value
 
 
@@ -42,7 +44,7 @@ def loads(line: bytes) -> Any:
         pass
     try:
         text = line.decode("utf-8-sig", "replace")
-        return _clean_all(json.loads(text, parse_constant=lambda _: None))
+        return clean_all(json.loads(text, parse_constant=lambda _: None))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -52,7 +54,7 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return orjson.dumps(_clean_all(value))
+        return orjson.dumps(clean_all(value))
 
 
 def check_id(custom_id: str) -> None:
@@ -116,8 +118,16 @@ def message_of(value: Any) -> str:
     return text_of(value)[:_MAX_MESSAGE]
 
 
+def tokens_of(value: Any) -> int:
+    """A token count of one row: 0 for null, text and nonsense."""
+    if type(value) is int and 0 <= value <= MOST_TOKENS:
+        return value
+    count = count_of(value)
+    return count if count <= MOST_TOKENS else 0
+
+
 def count_of(value: Any) -> int:
-    """A token count: 0 for null, text and nonsense."""
+    """A count: 0 for null, text and nonsense."""
     if type(value) is int:
         return value if 0 <= value < 1 << 62 else 0
     if isinstance(value, float) and value.is_integer() and 0 <= value < 1e15:

@@ -60,8 +60,8 @@ class OpenAIProvider(Session):
             raw = files.with_raw_response.create(file=(name, file, "application/jsonl"), purpose="batch", timeout=timeout)
             answer = self.parsed(self.checked(raw.http_response))
         file_id = lines.text_of(answer.get("id")) if isinstance(answer, dict) else ""
-        if not file_id:
-            raise self.odd("The provider took the file but gave it no id.")
+        if not file_id or len(file_id) > remote.MAX_ID:
+            raise self.odd("The provider took the file but gave it no id that can be used.")
         return file_id
 
     def find_upload(self, name: str, n_bytes: int) -> str | None:
@@ -203,6 +203,6 @@ def wrap(custom_id: str, status: int, request_id: str, body: bytes) -> bytes:
 
 def _models(data: Any) -> Iterator[ModelInfo]:
     for entry in data if isinstance(data, list) else []:
-        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str) and len(entry["id"]) <= remote.MAX_ID:
             window = next((entry[name] for name in ("context_window", "context_length", "max_model_len") if entry.get(name)), None)
-            yield ModelInfo(entry["id"], lines.maybe_count(window))
+            yield ModelInfo(lines.clean(entry["id"]), lines.maybe_count(window))

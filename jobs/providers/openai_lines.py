@@ -43,7 +43,7 @@ def _plain(data: dict[str, Any]) -> Answer | None:
         and choice["finish_reason"] == "stop"
         and type(text) is type(custom_id) is type(model) is type(request_id) is str
         and type(asked) is type(answered) is type(cached) is type(written) is type(reasoning) is int
-        and asked | answered | cached | written | reasoning >= 0  # none below 0
+        and 0 <= asked | answered | cached | written | reasoning <= lines.MOST_TOKENS  # all bits set: none is below 0 or above
         and not (message.get("refusal") or body.get("error") or "\0" in text or "\0" in custom_id or text.isspace())
         and text
     ):
@@ -198,7 +198,7 @@ def _vector(value: Any) -> Any:
 
 def _count(answer: Answer, usage: dict[str, Any]) -> None:
     """Tokens of chat, embeddings and Responses usage. The prompt includes what was read from and written to the cache."""
-    count = lines.count_of
+    count = lines.tokens_of
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     answer.input_tokens = count(usage.get("prompt_tokens") or usage.get("input_tokens"))
     answer.output_tokens = count(usage.get("completion_tokens") or usage.get("output_tokens"))

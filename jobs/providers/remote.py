@@ -25,10 +25,29 @@ COMPATIBLE_ENDS = OPENAI_ENDS | {
 }
 
 
+MAX_ID = 200  # characters; longer ones fit no column of the ledger
+MAX_RAW = 64_000  # bytes of JSON
+
+
+def _id_of(raw: Any) -> str:
+    """The id of a batch object. ProviderError where it is none."""
+    found = lines.text_of(raw.get("id")) if isinstance(raw, dict) else ""
+    if not found or len(found) > MAX_ID:
+        raise ProviderError("The provider's answer is not a batch.", cause=Cause.PROVIDER_ERROR)
+    return found
+
+
+def _kept(raw: dict[str, Any]) -> dict[str, Any]:
+    """The answer as it is kept for people: cleaned, and nothing where it is too long."""
+    text = lines.dumps(raw)
+    if len(text) > MAX_RAW:
+        return {}
+    return raw if b"\\u0000" not in text else lines.clean_all(raw)
+
+
 def openai_batch(raw: Any, ends: frozenset[str] = OPENAI_ENDS, result_days: int | None = 30) -> RemoteBatch:
     """A batch of OpenAI or a compatible server. ProviderError where it is no batch."""
-    if not isinstance(raw, dict) or not lines.text_of(raw.get("id")):
-        raise ProviderError("The provider's answer is not a batch.", cause=Cause.PROVIDER_ERROR)
+    batch_id = _id_of(raw)
     status = lines.text_of(raw.get("status")).strip()
     word = status.lower()
     files = _files(raw)
@@ -39,7 +58,7 @@ def openai_batch(raw: Any, ends: frozenset[str] = OPENAI_ENDS, result_days: int 
     created_at = lines.time_of(raw.get("created_at"))
     last = ended_at or created_at
     return RemoteBatch(
-        id=lines.text_of(raw["id"]),
+        id=batch_id,
         status=status,
         ended=word in ends,
         failed=word == "failed" and not files and not done,
@@ -47,14 +66,14 @@ def openai_batch(raw: Any, ends: frozenset[str] = OPENAI_ENDS, result_days: int 
         ended_at=ended_at if word in ends else None,
         expires_at=lines.time_of(_first(raw, "expires_at", "job_deadline")),
         results_expire_at=last + timedelta(days=result_days) if result_days and last and word in ends else None,
-        input_file_id=lines.text_of(_first(raw, "input_file_id")),
+        input_file_id=lines.text_of(_first(raw, "input_file_id"))[:MAX_ID],
         token=lines.text_of(metadata.get(METADATA_KEY)) if isinstance(metadata, dict) else "",
         n_requests=lines.maybe_count(counts.get("total") if counts else raw.get("total_requests")),
         n_succeeded=done,
         n_failed=lines.maybe_count(counts.get("failed") if counts else raw.get("failed_requests")),
         files=files,
         errors=line_errors(raw),
-        raw=raw,
+        raw=_kept(raw),
     )
 
 
@@ -89,8 +108,7 @@ def _line_error(entry: Any) -> LineError:
 
 def anthropic_batch(raw: Any, result_days: int = 29) -> RemoteBatch:
     """A message batch. ProviderError where it is none."""
-    if not isinstance(raw, dict) or not lines.text_of(raw.get("id")):
-        raise ProviderError("The provider's answer is not a batch.", cause=Cause.PROVIDER_ERROR)
+    batch_id = _id_of(raw)
     status = lines.text_of(raw.get("processing_status")).strip()
     ended = status.lower() == "ended"
     counts = raw.get("request_counts")
@@ -99,7 +117,7 @@ def anthropic_batch(raw: Any, result_days: int = 29) -> RemoteBatch:
     created_at = lines.time_of(raw.get("created_at"))
     url = raw.get("results_url")
     return RemoteBatch(
-        id=lines.text_of(raw["id"]),
+        id=batch_id,
         status=status,
         ended=ended,
         created_at=created_at,
@@ -110,5 +128,5 @@ def anthropic_batch(raw: Any, result_days: int = 29) -> RemoteBatch:
         n_succeeded=numbers.get("succeeded"),
         n_failed=numbers.get("errored"),
         files={"results": str(url)} if isinstance(url, str) and url else {},
-        raw=raw,
+        raw=_kept(raw),
     )

@@ -120,7 +120,7 @@ class Session:
 
     def odd(self, message: str) -> ProviderError:
         """The error of an answer that is well-formed and makes no sense."""
-        return ProviderError(message, cause=Cause.PROVIDER_ERROR)
+        return ProviderError(errors.scrub(message, self.endpoint.api_key), cause=Cause.PROVIDER_ERROR)
 
     @contextmanager
     def stream(self, path: str, max_bytes: int = MAX_RESULT_BYTES) -> Iterator[httpx2.Response]:

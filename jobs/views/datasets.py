@@ -78,6 +78,9 @@ def _upload(request: HttpRequest, handler: LimitedUpload) -> HttpResponse:
         form.add_error(
             "file", f"The file is larger than {formats.bytes_(settings.MAX_UPLOAD_BYTES)}, the most that is taken. Upload it in parts."
         )
+    if handler.no_room:
+        form.errors.clear()
+        form.add_error("file", f"{ingest.NO_ROOM} Ask whoever runs batchui here to make room.")
     if not form.is_valid():
         return _upload_form(request, form, status=422)
     file = form.cleaned_data["file"]
@@ -235,9 +238,12 @@ def dataset_reading(request: HttpRequest, pk: UUID) -> HttpResponse:
     if said is not None and not form.is_valid():
         status = 422
     elif request.method == "POST":
-        upload = ingest.read_again(version, form.reading(version.reading).to_dict(), request.user)  # type: ignore[arg-type]
-        if upload.state != DatasetUpload.REFUSED:
-            return _go(request, _after(request, upload))
+        try:
+            upload = ingest.read_again(version, form.reading(version.reading).to_dict(), request.user)  # type: ignore[arg-type]
+            if upload.state != DatasetUpload.REFUSED:
+                return _go(request, _after(request, upload))
+        except BadInput as error:
+            form.add_error(None, str(error))
         status = 422
     if not form.errors:
         context |= _try_reading(version, form)

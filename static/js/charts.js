@@ -33,7 +33,8 @@ function colours() {
 
 function themed(value, palette) {
   if (Array.isArray(value)) return value.map((v) => themed(v, palette));
-  if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, /^(x|y|text|customdata|name|labels|type|mode)$/.test(k) && typeof v !== "object" ? v : themed(v, palette)]));
+  if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, /^(x|y|text|customdata|name|labels|type|mode)$/.test(k) && (typeof v !== "object" || Array.isArray(v)) ? v : themed(v, palette)]));
+  // Names of people and values of rows stand under the keys left alone above: they are never read as colours.
   if (typeof value === "string") return palette[value] || palette[OKABE[value.toLowerCase()]] || value;
   return value;
 }
