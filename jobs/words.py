@@ -311,7 +311,7 @@ _ADVICE = {
     ),
     Cause.NO_ANSWER: Advice(
         "No answer came back",
-        "The request was sent in real time but the answer was lost. It may have been charged.",
+        "The row was sent, but its answer was lost before it reached us. It may have been charged.",
         "Retry, and pay again if it was charged",
         Remedy.RETRY,
     ),
