@@ -22,7 +22,7 @@ function tick() {
   const now = Date.now();
   for (const region of regions()) {
     if (!fresh.has(region.id)) { fresh.set(region.id, now); asked.set(region.id, now); }
-    const due = now - asked.get(region.id) >= Number(region.dataset.live) * (late ? 3000 : 1000);
+    const due = now - (asked.get(region.id) ?? 0) >= Number(region.dataset.live) * (late ? 3000 : 1000);
     if (due && !paused && !document.hidden && !busy(region)) {
       asked.set(region.id, now);
       window.htmx?.trigger(region, "live");

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import expect
 
 from tools.demo_site import DemoSite
 from tools.screens import EXPECTED, SESSION
@@ -76,7 +77,7 @@ def visit(page: Any, base: str, path: str) -> Visit:
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" and not EXPECTED.search(m.text) else None)
     response = page.goto(base + path, wait_until="load")
     made = Visit(response.status, len(gzip.compress(response.body())), {}, complaints)
-    page.wait_for_function("!document.querySelector('[hx-trigger=\"load\"], .htmx-request')")
+    expect(page.locator('[hx-trigger="load"], .htmx-request')).to_have_count(0, timeout=30_000)
     for chart in [each for each in page.locator("[data-chart]").all() if each.is_visible()][:1]:
         chart.scroll_into_view_if_needed()
         chart.locator(".main-svg").first.wait_for(state="attached", timeout=30_000)

@@ -49,10 +49,10 @@ def change(job: Job) -> None:
 
 def swap(page: Any, job: Job, root: str = "#job-live") -> None:
     """Let the server have news, and time pass until they stand on the page."""
-    page.evaluate(f"document.querySelector('{root}').old = true")
+    page.evaluate(f"document.querySelector('{root}').setAttribute('data-old', '')")
     change(job)
     page.clock.run_for(20_000)
-    page.wait_for_function(f"!document.querySelector('{root}').old")
+    expect(page.locator(f"{root}[data-old]")).to_have_count(0)
 
 
 @pytest.fixture
@@ -117,9 +117,7 @@ def test_pause_holds_until_go_on(live: Any, retrying: Job) -> None:
     expect(page.locator("[data-live-said]")).to_have_text("Paused; updated 2 min ago")
     assert page.get_by_role("button", name="Go on").get_attribute("aria-pressed") == "true"
     page.get_by_role("button", name="Go on").click()
-    page.evaluate("document.querySelector('#job-live').old = true")
-    page.clock.run_for(20_000)
-    page.wait_for_function("!document.querySelector('#job-live').old")
+    swap(page, retrying)
     assert len(page.asked) >= 1
 
 
