@@ -30,11 +30,11 @@ def chosen_from(query: QueryDict) -> Chosen:
     jobs = tuple(dict.fromkeys(_uuid(text) for text in map(str, query.getlist("jobs")) if text))
     if len(jobs) > MOST_JOBS:
         raise BadInput(f"{len(jobs)} jobs are too many for one page.", f"Choose at most {MOST_JOBS}.")
-    other = _uuid(query["with"]) if query.get("with") else None
+    other = _uuid(query.get("with", "")) if query.get("with") else None
     if other is not None and other not in jobs[1:]:
         raise BadInput("The job to compare with is not among the chosen ones.")
     page: Any = query.get("page") or "1"
-    if not page.isascii() or not page.isdigit() or not 1 <= int(page) <= 10**7:
+    if not page.isascii() or not page.isdigit() or len(page) > 8 or not 1 <= int(page) <= 10**7:
         raise BadInput("The page in this address is not a number.")
     texts = [query.get(name, "") for name in ("field", "a", "b")]
     if any(len(text) > MOST_TEXT for text in texts):

@@ -229,7 +229,7 @@ def sentence(found: Advice) -> tuple[str, str]:
     if not best.meets:
         return (
             f"Not in time: {best.lane.label.lower()} is quickest",
-            f"No lane is sure to be done within {_hours(found)}; {best.lane.label.lower()} is quickest, with about "
+            f"No lane is sure to be done within {hours(found.deadline)}; {best.lane.label.lower()} is quickest, with about "
             f"{formats.duration(best.slow)}, and {cost}.",
         )
     if best.lane is Lane.DIRECT:
@@ -238,7 +238,7 @@ def sentence(found: Advice) -> tuple[str, str]:
     less = ""
     if saved is not None and direct.usd:
         less = f" instead of {formats.usd(direct.usd)} in real time, {formats.share(int(saved * 10**6), int(direct.usd * 10**6))} less"
-    soon = f"and is back within {_hours(found)}" if found.deadline is not None else "and nothing has to be back by a certain hour"
+    soon = f"and is back within {hours(found.deadline)}" if found.deadline is not None else "and nothing has to be back by a certain hour"
     if best.lane is Lane.BATCH:
         likely = found.deadline is not None and found.deadline < PROMISED
         tail = ", as 9 of 10 batches here were, though providers promise 24 h only" if likely else ""
@@ -249,8 +249,10 @@ def sentence(found: Advice) -> tuple[str, str]:
 def _why_not_batch(found: Advice, batch: LaneAdvice, taken: LaneAdvice) -> str:
     if not batch.able:
         return "this connection takes no batches."
+    if not batch.meets and found.deadline is not None and batch.slow <= found.deadline:
+        return f"a batch may take {hours(batch.slow)}, which leaves no time to collect requests for it."
     if not batch.meets:
-        return f"a batch may take {formats.duration(batch.slow)}, which is longer than the {_hours(found)} that there are."
+        return f"a batch may take {hours(batch.slow)}, which is longer than the {hours(found.deadline)} that there are."
     if batch.usd is None:
         return f"what a batch would cost is not known. {batch.why}".strip()
     if taken.usd is not None and batch.usd < taken.usd:
@@ -258,5 +260,8 @@ def _why_not_batch(found: Advice, batch: LaneAdvice, taken: LaneAdvice) -> str:
     return "a batch would cost no less and take longer."
 
 
-def _hours(found: Advice) -> str:
-    return formats.duration(found.deadline) if found.deadline is not None else ""
+def hours(seconds: float | None) -> str:
+    """A deadline as it was given: "24 h" rather than "1 d"; "" where there is none."""
+    if seconds is None:
+        return ""
+    return f"{seconds / 3600:g} h" if 3600 <= seconds <= 96 * 3600 else formats.duration(seconds)

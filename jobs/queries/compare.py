@@ -32,6 +32,7 @@ MOST_INPUTS = 6
 CELL = 300  # characters of an input; the whole row is one click away
 ANSWER = 1_500  # characters of an answer; differences are looked for in these
 MOST_WORDS = 800  # words of a text that are held against each other; above, texts stand whole
+SHADES = (2, 5, 10)  # percent of the rows from which a disagreement is shaded darker
 WHOLE = ""  # the field's name for whole answers
 
 
@@ -250,15 +251,14 @@ def pair_of(first: Path, second: Path, wanted: Sequence[tuple[str, str]]) -> Pai
 
 def _field(found: Agreement) -> FieldLine:
     labels = tuple(found.labels)
-    most = max((n for (a, b), n in found.confusion.items() if a != b), default=0)
-    table = tuple((a, tuple(_cell(a, b, found.confusion.get((a, b), 0), most) for b in labels)) for a in labels)
+    table = tuple((a, tuple(_cell(a, b, found.confusion.get((a, b), 0), found.n) for b in labels)) for a in labels)
     name = found.field or WHOLE
     return FieldLine(name, found.type, found.same, found.n, formats.share(found.same, found.n), found.n - found.same, labels, table)
 
 
-def _cell(first: str, second: str, n: int, most: int) -> Cell:
+def _cell(first: str, second: str, n: int, total: int) -> Cell:
     same = first == second and first != "…"
-    shade = 0 if same or not n else max(1, -(-n * 4 // most)) if most else 1
+    shade = 0 if same or not n else 1 + sum(n * 100 >= total * percent for percent in SHADES)
     return Cell(first, second, n, shade, same, "…" not in (first, second))
 
 

@@ -153,7 +153,7 @@ def _cells(jobs: QuerySet[Any]) -> list[dict[str, Any]]:
 
 
 def breakdown(cells: Iterable[dict[str, Any]], by: str) -> Breakdown:
-    """Most rows first."""
+    """Most rows first; only what has settled rows."""
     found: dict[Any, Quality] = {}
     for cell in cells:
         name = cell["model"] if by == "model" else _version(cell)
@@ -166,7 +166,7 @@ def breakdown(cells: Iterable[dict[str, Any]], by: str) -> Breakdown:
         sums.priced_succeeded += cell["priced_succeeded"] or 0
         sums.paid += cell["paid"] or ZERO
         sums.wasted += cell["wasted"] or ZERO
-    groups = sorted(found.values(), key=lambda sums: (-sums.n_done, sums.name))
+    groups = sorted((sums for sums in found.values() if sums.n_done), key=lambda sums: (-sums.n_done, sums.name))
     shown = groups[:TOP]
     label = GROUPS[by]
     return Breakdown(

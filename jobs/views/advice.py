@@ -48,7 +48,7 @@ def _of_numbers(request: HttpRequest, page: dict[str, Any], workspace: Workspace
         job = get_job(request, _uuid(request.GET["job"]))
         page["job"] = job
         start |= {key: value for key, value in queries.numbers_of(job).items() if value not in (None, "")}
-    page["file_form"] = TrafficForm(connections=connections, initial=start)
+    page["file_form"] = TrafficForm(connections=connections, initial=start | {"deadline": 48})
     if "requests" not in request.GET:
         page["form"] = NumbersForm(connections=connections, initial=start)
         return 200
@@ -106,6 +106,7 @@ def _answer(page: dict[str, Any], workspace: Workspace, form: NumbersForm | Traf
         "answer": queries.sentence(found),
         "traffic": traffic,
         "loads": [(load, [load.usd(lane) for lane in (Lane.BATCH, Lane.FLEX, Lane.DIRECT)]) for load in traffic.loads],
+        "within": queries.hours(found.deadline),
         "places": usd_places([each.lane.usd for each in lanes]),
         "n_batches": -(-traffic.n // limits.requests_per_batch),
         "chosen": connection,

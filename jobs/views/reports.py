@@ -90,7 +90,7 @@ def _controls(given: QueryDict, filters: Filters, found: queries.QualityReport) 
         "active": active,
         "periods": list(PERIODS.items()),
         "clear": f"{reverse('report-quality')}?period={filters.period}",
-        "csv": {what: _url(given, "report-quality-csv", what=what) for what in TABLES},
+        "downloads": {what: _url(given, "report-quality-csv", what=what) for what in TABLES},
         "no_period_text": f"Nothing was launched within: {PERIODS[filters.period].lower()}.",
     }
 

@@ -119,6 +119,14 @@ def test_bad_files_name_the_line(as_owner: Any, connection: Connection, text: st
     assert (response.status_code, response.context["problem"].message) == (422, said)
 
 
+def test_spread_traffic_needs_time_to_be_collected(as_owner: Any, connection: Connection) -> None:
+    word, why = ask(as_owner, connection, pattern="month", requests="1000").context["answer"]
+    assert (word, why.rpartition("; ")[2]) == ("Almost: flex", "a batch may take 24 h, which leaves no time to collect requests for it.")
+    response = ask(as_owner, connection, pattern="month", requests="1000", deadline="30")
+    assert response.context["answer"][0] == "Yes: batch"
+    assert "Collect requests for up to 6 h, then send them as one batch." in response.content.decode()
+
+
 def test_missing_and_binary_files_are_422(as_owner: Any, connection: Connection) -> None:
     assert as_owner.post(URL, {"connection": connection.pk, "model": MODEL}).status_code == 422
     assert send(as_owner, connection, "\x00\x01\x02" * 50).status_code == 422
