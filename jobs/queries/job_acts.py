@@ -30,8 +30,13 @@ class Rescue:
     why: str
 
     @property
+    def act(self) -> str:
+        """What the button says that does it."""
+        return f"Finish {formats.count(self.n_rows, 'row')}{self.more.replace(' for ', ', ')}"
+
+    @property
     def button(self) -> str:
-        """What the button says."""
+        """What the button says that leads there."""
         rest = "the remaining row" if self.n_rows == 1 else f"the remaining {self.n_rows:,} rows"
         return f"Finish {rest} in real time{self.more}"
 
@@ -60,9 +65,9 @@ def _why(job: Job, facts: Facts, usual: Usual | None) -> str:
     now = timezone.now()
     if JobState(job.state).terminal:
         n = job.n_expired + job.n_cancelled + job.n_missing
-        what = [("expired", job.n_expired), ("cancelled", job.n_cancelled), ("missing from the answer", job.n_missing)]
-        named = [word for word, m in what if m]
-        return f"{formats.count(n, 'row is', 'rows are')} {' or '.join(named)}." if n else ""
+        be = "was" if n == 1 else "were"
+        what = [("expired", job.n_expired), (f"{be} cancelled", job.n_cancelled), (f"{be} missing from the answer", job.n_missing)]
+        return f"{formats.count(n, 'row')} {' or '.join(word for word, m in what if m)}."
     if facts.expires_at and facts.expires_at < now:
         return "A batch is past the provider's own time limit."
     if facts.expires_at and facts.expires_at - now < NEAR:

@@ -20,6 +20,7 @@ from jobs.models import Batch, Job
 from jobs.queries.job import CLOSED, JobPage, Usual
 from jobs.queries.job_acts import rescue_of
 from jobs.queries.job_money import link
+from jobs.views.orphans import orphan_lines
 from jobs.words import JobState, Lane, Role
 
 
@@ -123,7 +124,7 @@ def batch_decide(request: HttpRequest, pk: UUID, batch_pk: UUID) -> HttpResponse
     except BadInput as error:
         problem = error
     found = orphans.orphans_of(batch.connection)
-    fits = [each for each in found.found if str(batch.pk) in each.could_be]
+    fits = [line for line in orphan_lines(batch.connection, found).lines if str(batch.pk) in line.orphan.could_be]
     context = {
         "job": job,
         "batch": batch,

@@ -24,6 +24,7 @@ from jobs.views.launch import page, step, wants_part
 from jobs.words import Lane, OutcomeKind, PromptKind
 
 LIVE_SECONDS = 1
+SMALL = Decimal("0.0001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def compared_words(rows: Sequence[TryRow]) -> str:
 
 
 def _price(draft: Job, n: int) -> str:
-    """What a try of so many rows costs in real time, as a range, "" if unknown. Counting here readies the review."""
+    """What a try of so many rows costs in real time, as the button says it, "" if unknown. Counting here readies the review."""
     try:
         lane = offers.estimate_of(draft).lanes[str(Lane.DIRECT)]
     except BadInput:
@@ -170,4 +171,7 @@ def _price(draft: Job, n: int) -> str:
     if lane.low is None or not draft.n_rows:
         return ""
     part = Decimal(n) / draft.n_rows
-    return usd_range(lane.low * part, None if lane.high is None else lane.high * part)
+    low, high = lane.low * part, None if lane.high is None else lane.high * part
+    if high is not None and low < SMALL:  # a range from nothing says less than its end
+        return f"at most {usd(max(high, SMALL))}"
+    return f"about {usd_range(low, high)}"

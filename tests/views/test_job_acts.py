@@ -72,7 +72,7 @@ def test_rescue_is_offered_for_what_was_lost_and_says_what_happens(as_owner: Any
     """1 row was missing; the three failed ones are for a retry."""
     html = page_of(as_owner, job)
     assert "Finish the remaining row in real time for " in html
-    assert "1 row is missing from the answer." in html
+    assert "1 row was missing from the answer." in html
     assert "Rows that have an answer are left alone." in html
     as_owner.post(reverse("job-rescue", args=[job.pk]), {"token": new_token()})
     html = page_of(as_owner, job)

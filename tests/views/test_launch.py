@@ -190,7 +190,7 @@ def test_try_shows_rendered_rows_with_tokens(client: Any, people: Any, draft: Jo
     part = client.get(f"{at(draft, 'try')}?n=3&how=first", headers=HTMX)
     assert [row.rendered.user for row in part.context["rows"]] == [f"Sort: Where is parcel {n}?" for n in range(3)]
     assert all(row.tokens > 5 for row in part.context["rows"])
-    assert "Try 3 rows now, about $" in part.content.decode()
+    assert "Try 3 rows now, at most $0.00" in part.content.decode()
     assert len(client.get(f"{at(draft, 'try')}?n=999&how=x", headers=HTMX).context["rows"]) == 20
     named = client.get(f"{at(draft, 'try')}?how=chosen&rows=3,+7-8,+99", headers=HTMX)
     assert [row.rendered.row for row in named.context["rows"]] == [2, 6, 7]
