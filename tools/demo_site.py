@@ -31,7 +31,11 @@ class DemoSite:
         self.folder = Path(tempfile.mkdtemp(prefix="batchui-demo-", dir=memory if os.access(memory, os.W_OK) else None))
         self.ports = [_free_port() for _ in range(2)]
         self.url = f"http://127.0.0.1:{self.ports[0]}"
-        ours = {"DJANGO_SETTINGS_MODULE": "tools.site_settings", "BATCHUI_DATA": str(self.folder), "BATCHUI_SANDBOX_PORT": str(self.ports[1])}
+        ours = {
+            "DJANGO_SETTINGS_MODULE": "tools.site_settings",
+            "BATCHUI_DATA": str(self.folder),
+            "BATCHUI_SANDBOX_PORT": str(self.ports[1]),
+        }
         gone = ("DATABASE_URL", "REDIS_URL", "BATCHUI_DEBUG", "BATCHUI_PRODUCTION", "DJANGO_ALLOW_ASYNC_UNSAFE")
         self.env = {**{k: v for k, v in os.environ.items() if k not in gone}, **ours}
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -112,15 +116,14 @@ def make() -> dict[str, Any]:
     User.objects.filter(pk=owner.pk).update(is_staff=True)  # sees the style guide
     home = Membership.objects.get(user=owner).workspace
     made = demo.fill(home, owner, url, lambda *order: arm(url, *order))
-    waiting, join = members.add_member(home, owner, "newcomer", Role.VIEWER)
-    price = save_price(home, owner, kind="openai", model="own-model", prices={"input": "1", "output": "2"}, note="By contract")
+    _, join = members.add_member(home, owner, "newcomer", Role.VIEWER)
+    save_price(home, owner, kind="openai", model="own-model", prices={"input": "1", "output": "2"}, note="By contract")
     alone, viewer = User.objects.create_user("alone"), User.objects.create_user("viewer")
-    bare = members.create_workspace(alone, "Furniture shop")
+    members.create_workspace(alone, "Furniture shop")
     Membership.objects.create(workspace=home, user=viewer, role=Role.VIEWER)
     Heartbeat.objects.update_or_create(name="pump", defaults={"at": timezone.now() + timedelta(days=1)})
     cookies = {user.username: session_of(user) for user in (owner, alone, viewer)}
-    del waiting, bare
-    return {"pages": pages(made, home, join, price.pk), "empty": empty_pages(), "cookies": cookies}
+    return {"pages": pages(made, home, join), "empty": empty_pages(), "cookies": cookies}
 
 
 def session_of(user: Any) -> str:
@@ -139,11 +142,11 @@ def session_of(user: Any) -> str:
     return str(request.session.session_key)
 
 
-def pages(made: Any, home: Any, join: str, price: int) -> dict[str, str]:
+def pages(made: Any, home: Any, join: str) -> dict[str, str]:
     """A name for the picture → the path, for every page, jobs in each of their states."""
     from django.urls import reverse
 
-    from jobs.models import Dataset, DatasetUpload
+    from jobs.models import DatasetUpload
 
     found = {name: reverse(name) for name in PLAIN}
     by_job = {"job-detail": made.jobs, **{name: {"failures": made.jobs["failures"]} for name in OF_A_JOB}}
@@ -164,17 +167,18 @@ def pages(made: Any, home: Any, join: str, price: int) -> dict[str, str]:
     found["upload-detail"] = reverse("upload-detail", args=[DatasetUpload.objects.filter(workspace=home).first().pk])
     prompt = made.jobs["long"].prompt_version.prompt
     found |= {name: reverse(name, args=[prompt.pk]) for name in OF_A_PROMPT}
+    unclear = made.jobs["unclear"]
+    found["job-decide"] = reverse("job-decide", args=[unclear.pk, unclear.batches.get(number=1).pk])
     found["connection-edit"] = reverse("connection-edit", args=[made.connection.pk])
     found["workspace-join"] = join
     found["404"] = "/nowhere/"
-    assert Dataset.objects.filter(workspace=home).count() == 2
-    assert price
     return found
 
 
 PLAIN = (
     "home", "job-list", "dataset-list", "dataset-upload", "prompt-list", "prompt-new", "launch-new", "costs", "connection-list",
     "connection-new", "workspace-detail", "workspace-settings", "workspace-log", "price-list", "styleguide", "signin", "password",
+    "compare", "report-quality", "batch-advice",
 )  # fmt: skip
 OF_A_JOB = ("job-batches", "job-timeline", "job-charts", "job-retry")
 LAUNCH = ("launch", "launch-data", "launch-prompt", "launch-model", "launch-try", "launch-review")

@@ -82,7 +82,8 @@ def visit(page: Any, base: str, path: str) -> Visit:
         chart.scroll_into_view_if_needed()
         chart.locator(".main-svg").first.wait_for(state="attached", timeout=30_000)
     page.evaluate(_axe_source())
-    for theme, rules in (("light", {}), ("dark", {"runOnly": ["cat.color"]})):  # what is not colour is the same in both
+    # What is not colour is the same in both themes.
+    for theme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast", "link-in-text-block"]})):
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")
         for each in page.evaluate(AXE, rules):
             if each["impact"] in ("serious", "critical"):
