@@ -56,7 +56,7 @@ class TrafficForm(_Common):
     file = forms.FileField()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, auto_id="id_file_%s", **kwargs)  # it stands beside the other form
         self.fields["model"].required = False
         self.fields["model"].help_text = "For requests whose line names none."
 
