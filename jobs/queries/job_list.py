@@ -182,7 +182,7 @@ def _filtered(jobs: QuerySet[Job], wanted: Wanted, now: datetime) -> QuerySet[Jo
         jobs = jobs.filter(state=wanted.state)
     if wanted.model:
         jobs = jobs.filter(model=wanted.model)
-    if wanted.owner.isdigit():
+    if wanted.owner.isascii() and wanted.owner.isdigit() and len(wanted.owner) < 16:
         jobs = jobs.filter(created_by_id=int(wanted.owner))
     if _is_uuid(wanted.dataset):
         jobs = jobs.filter(dataset_version__dataset_id=wanted.dataset)

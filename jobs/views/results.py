@@ -23,7 +23,7 @@ from jobs.engine.collect import result_files
 from jobs.engine.launch import new_token
 from jobs.engine.preview import render as render_prompt
 from jobs.errors import BadInput
-from jobs.forms.results import KINDS, RowFilter, page_number, row_filter
+from jobs.forms.results import KINDS, RowFilter, page_number, row_filter, whole_number
 from jobs.models import Batch
 from jobs.queries.job_money import link
 from jobs.queries.results import PER_PAGE, Outcome, answer_charts, batches_with, neighbours, results_page, row_story
@@ -57,7 +57,7 @@ def job_rows(request: HttpRequest, pk: UUID) -> HttpResponse:
         return draft_page(job)
     chosen, problem = _filter(request)
     after = request.GET.get("after", "")
-    page = results_page(job, files_of(job), chosen.filter, page_number(request.GET), int(after) if after.isdigit() else None)
+    page = results_page(job, files_of(job), chosen.filter, page_number(request.GET), whole_number(after))
     context = {
         "page": page,
         "frame": page.frame,
