@@ -22,7 +22,7 @@ from jobs.engine.launch import Plan, launch, new_token
 from jobs.engine.retry import Changes, Wanted, retry
 from jobs.formats import usd_range
 from jobs.models import Batch, Connection, DatasetVersion, Event, Job, PromptVersion, Round, Workspace
-from jobs.words import JobState
+from jobs.words import BatchState, JobState
 
 # Arms orders (docs/sandbox.md) for the next `times` batches of a model: order(orders, model, times).
 Order = Callable[[str, str, int], None]
@@ -40,7 +40,7 @@ REVIEWS = (
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What was made; `jobs` by state: running, waiting, capped, done, failures, retried, cancelled, failed, draft, long."""
+    """What was made; `jobs` by state: running, waiting, capped, unclear, done, failures, retried, cancelled, failed, draft, long."""
 
     connection: Connection
     dataset_version: DatasetVersion
@@ -91,6 +91,7 @@ def fill(workspace: Workspace, user: User, url: str, order: Order) -> Demo:
     capped = maker.launch("Sort the whole archive", model="gpt-6.1-sol")
     Job.objects.filter(pk=capped.pk).update(cap_usd=Decimal("0.01"))
     made["capped"] = _drive(capped, lambda job: bool(job.needs))
+    made["unclear"] = _lose(_drive(maker.launch("Sort chats", model="gpt-6-luna"), lambda job: job.batches.exists()))
     draft = drafts.start(workspace, user, maker.sample.dataset_version, maker.sample.prompt_version)
     made["draft"] = drafts.choose_model(draft, narrow, "gpt-6-luna", {})
     return Demo(narrow, maker.sample.dataset_version, maker.sample.prompt_version, made)
@@ -130,6 +131,14 @@ def _back(job: Job, days: int) -> Job:
     Batch.objects.filter(job=job).update(**_earlier(ago, "created_at", "submitted_at", "ended_at", "settled_at", "expires_at"))
     Event.objects.filter(job=job).update(**_earlier(ago, "created_at"))
     job.refresh_from_db()
+    return job
+
+
+def _lose(job: Job) -> Job:
+    """Let the first batch be one whose create had no clear answer: the provider has none of it, which only a look can tell."""
+    words = "the provider did not say whether it took the batch; looking for it there before anything else is sent"
+    marks = {"submit_token": new_token()[:32], "submitting_at": timezone.now(), "n_submits": 1, "wait_reason": words}
+    Batch.objects.filter(job=job, number=1).update(state=BatchState.UNKNOWN, problem="The connection broke.", **marks)
     return job
 
 

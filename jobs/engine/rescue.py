@@ -113,7 +113,7 @@ def fulfil(job: Job, lease: Lease) -> bool:
         lease.write(wish={})
         if len(chosen.rows):
             settings = settings_of(job, Changes(lane=Lane.DIRECT))
-            user = User.objects.filter(pk=wish.get("user")).first()
+            user = User.objects.filter(pk=wish.get("user") or 0).first()
             add_round(job, lease, chosen, reason=RoundReason.RESCUE, user=user, token=wish["rescue"], **settings)
     job.wish = {}
     return bool(len(chosen.rows))

@@ -194,6 +194,7 @@ class Facts:
     n_on_batch_lane: int = 0  # open batches, of the batch lane only
     oldest: datetime | None = None  # when the first and the last of those at the provider were taken
     newest: datetime | None = None
+    largest: int = 0  # rows of the largest of those
 
 
 def facts_of(job: Job) -> Facts:
@@ -202,13 +203,24 @@ def facts_of(job: Job) -> Facts:
     open_ones: list[Any] = []
     if not JobState(job.state).terminal:
         open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("round__number", "number")
-        names = ("state", "wait_reason", "problem", "expires_at", "provider_status", "provider_counts", "submitted_at", "round__lane")
+        names = (
+            "state",
+            "wait_reason",
+            "problem",
+            "expires_at",
+            "provider_status",
+            "provider_counts",
+            "submitted_at",
+            "round__lane",
+            "n_requests",
+        )
         open_ones = list(open_batches.values(*names)[:500])
     waiting = next((each["wait_reason"] for each in open_ones if each["wait_reason"]), "")
     moving = [each for each in open_ones if each["state"] not in WAITING_STATES]
     expires = min((each["expires_at"] for each in open_ones if each["expires_at"]), default=None)
     n_seen = sum(seen_of(each["provider_counts"]) or 0 for each in open_ones)
-    taken = sorted(each["submitted_at"] for each in open_ones if each["submitted_at"] and each["state"] == BatchState.SUBMITTED)
+    there = [each for each in open_ones if each["state"] == BatchState.SUBMITTED and each["submitted_at"]]
+    taken = sorted(each["submitted_at"] for each in there)
     return Facts(
         states,
         sum(states.values()),
@@ -219,6 +231,7 @@ def facts_of(job: Job) -> Facts:
         sum(each["round__lane"] == Lane.BATCH for each in open_ones),
         taken[0] if taken else None,
         taken[-1] if taken and not facts_waiting(states) else None,
+        max((each["n_requests"] for each in there), default=0),
     )
 
 
@@ -438,9 +451,8 @@ def _usually_left(usual: Usual, elapsed: float) -> tuple[str, str, str] | None:
     return "Time left", value, f"{note} {formats.duration(usual.slow)}"
 
 
-def job_page(job: Job, usual: Usual | None = None) -> JobPage:
-    """All that the page of a job shows, in six queries whatever the number of rows."""
-    facts = facts_of(job)
+def job_page(job: Job, facts: Facts, usual: Usual | None = None) -> JobPage:
+    """All that the page of a job shows, in six queries with those of the facts, whatever the number of rows."""
     rounds = round_lines(job)
     shown = Batch.objects.filter(job=job).select_related("round").order_by("-round__number", "number")[:BATCHES_SHOWN]
     unknown = []

@@ -17,7 +17,7 @@ from jobs.engine.view import standing_of
 from jobs.forms.results import page_number
 from jobs.models import Job
 from jobs.queries.compare import compare_url
-from jobs.queries.job import batches_page, events_page, frame_of, job_page, stamp_of
+from jobs.queries.job import batches_page, events_page, facts_of, frame_of, job_page, stamp_of
 from jobs.queries.job_money import about, cost_per_row, link
 from jobs.rows.query import RowFiles
 from jobs.views.job_acts import acts_of, usual_of
@@ -63,8 +63,9 @@ def job_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         return draft_page(job)
     if live(request) and request.GET["seen"] == stamp_of(job):
         return HttpResponse(status=204)
-    usual = usual_of(job)
-    page = job_page(job, usual)
+    facts = facts_of(job)
+    usual = usual_of(job, facts)
+    page = job_page(job, facts, usual)
     per_row = cost_per_row(job)
     context = {
         "page": page,

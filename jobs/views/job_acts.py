@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Max
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
@@ -17,22 +16,18 @@ from jobs.errors import BadInput
 from jobs.formats import usd
 from jobs.forms.acts import AdoptForm, AgainForm, CapForm
 from jobs.models import Batch, Job
-from jobs.queries.job import CLOSED, JobPage, Usual
+from jobs.queries.job import Facts, JobPage, Usual
 from jobs.queries.job_acts import rescue_of
 from jobs.queries.job_money import link
 from jobs.views.orphans import orphan_lines
-from jobs.words import JobState, Lane, Role
+from jobs.words import Role
 
 
-def usual_of(job: Job) -> Usual | None:
-    """How long batches like those that the job has open took here; None where too few are known, or the job is over."""
-    if JobState(job.state).terminal or job.connection is None:
+def usual_of(job: Job, facts: Facts) -> Usual | None:
+    """How long batches like those that it has at the provider took here; None where too few are known, or none is there."""
+    if not facts.largest or job.connection is None:
         return None
-    open_ones = Batch.objects.filter(job=job, round__lane=Lane.BATCH).exclude(state__in=CLOSED)
-    biggest = open_ones.aggregate(n=Max("n_requests"))["n"]
-    if biggest is None:
-        return None
-    pace = history.pace_of(job.workspace, job.connection.kind, job.model, biggest, sandbox=job.connection.is_sandbox)
+    pace = history.pace_of(job.workspace, job.connection.kind, job.model, facts.largest, sandbox=job.connection.is_sandbox)
     return Usual(pace.median, pace.slow, pace.n) if pace else None
 
 

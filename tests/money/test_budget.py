@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobs.costs.estimate import Estimate
 from jobs.engine import budget
 from jobs.engine.drive import step
 from jobs.engine.estimates import estimate_for, sample_of
@@ -114,3 +115,11 @@ def test_a_role_taken_away_stops_what_is_not_sent(plan: Plan, people: Any) -> No
     member.role = Role.ANALYST
     member.save()
     assert settled(job).state == JobState.COMPLETED
+
+
+def test_rows_of_a_pilot_are_not_held_against_the_cap_twice(plan: Plan, people: Any) -> None:
+    """Half of the table is tried already: its cost is known, and only the other half is still to come."""
+    estimate = Estimate.from_json(plan.estimate)
+    paid, cap = high(plan) / 2, high(plan) * Decimal("1.1")
+    assert budget.crossings(people.home, estimate, Lane.BATCH, cap, paid, 15) == []
+    assert len(budget.crossings(people.home, estimate, Lane.BATCH, cap, paid, 30)) == 1
