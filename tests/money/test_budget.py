@@ -14,7 +14,7 @@ from jobs.engine.estimates import estimate_for, sample_of
 from jobs.engine.launch import Plan, launch
 from jobs.errors import BadInput
 from jobs.models import Batch, Connection, Job, Membership
-from jobs.words import BatchState, JobState, Role
+from jobs.words import BatchState, JobState, Lane, Role
 from tests.jobs import make_connection, make_dataset, make_prompt, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
