@@ -44,8 +44,9 @@ def receive(
     max_bytes: int | None = None,
     at_once: bool = False,
 ) -> DatasetUpload:
-    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker. Raises BadInput if too large, or the disk
-    is nearly full.
+    """Stream an upload to disk and have it read: at once when it is small or `at_once`, else by a worker.
+
+    Raises BadInput if it is too large, or the disk nearly full.
 
     The bytes come as `chunks`, or stand in the file `taken` already, which is given a second name.
     """

@@ -21,7 +21,7 @@ _QUOTES = [('"', 'Double quotes "…"'), ("'", "Single quotes '…'"), ("", "Non
 
 
 class LimitedUpload(TemporaryFileUploadHandler):
-    """Writes to a file beside our own; stops, and drops what it wrote, at the largest size that this server takes, or when its disk is nearly full."""
+    """Writes to a file beside our own; stops, and drops what it wrote, at the largest size taken or when the disk is nearly full."""
 
     too_large = False
     no_room = False

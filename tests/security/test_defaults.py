@@ -21,7 +21,13 @@ def test_htmx_is_told_to_evaluate_nothing(as_owner: Client) -> None:
         found = re.search(r"<meta name=\"htmx-config\" content='([^']*)'>", page.content.decode())
         assert found
         told = json.loads(unescape(found[1]))
-        wanted = {"allowEval": False, "includeIndicatorStyles": False, "allowScriptTags": False, "selfRequestsOnly": True, "historyCacheSize": 0}
+        wanted = {
+            "allowEval": False,
+            "includeIndicatorStyles": False,
+            "allowScriptTags": False,
+            "selfRequestsOnly": True,
+            "historyCacheSize": 0,
+        }
         assert {name: told[name] for name in wanted} == wanted
 
 

@@ -56,7 +56,9 @@ def test_a_gzip_bomb_is_cut_off(verb: str, dialect: Dialect, wire: Wire, provide
 
 
 @pytest.mark.parametrize("verb", SMALL)
-def test_a_stream_without_end_is_cut_off(verb: str, dialect: Dialect, wire: Wire, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_without_end_is_cut_off(
+    verb: str, dialect: Dialect, wire: Wire, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http.Bounds, "__init__", _bounds_of(100_000))
     wire.on("GET", path_of(dialect, verb), Reply(b" " * 3_000_000, close_delimited=True))
     assert refused(SMALL[verb], provider).code == "too_long"
@@ -109,7 +111,9 @@ def test_a_redirect_is_not_followed(status: int, dialect: Dialect, wire: Wire, p
 
 
 ECHO = {
-    "error body": Reply({"error": {"message": f"Incorrect API key provided: {KEY}", "code": KEY, "type": "invalid_request_error"}}, status=401),
+    "error body": Reply(
+        {"error": {"message": f"Incorrect API key provided: {KEY}", "code": KEY, "type": "invalid_request_error"}}, status=401
+    ),
     "bare text": Reply(f"bad key {KEY}".encode(), status=500),
     "page": Reply(f"<html>{KEY}</html>".encode(), status=502),
     "error in a 200": Reply({"error": {"message": f"header was Bearer {KEY}"}}),
@@ -122,12 +126,20 @@ ECHO = {
 def test_an_echoed_key_is_not_kept(how: str, dialect: Dialect, wire: Wire, provider: Provider) -> None:
     for verb, call in SMALL.items():
         wire.on("GET", path_of(dialect, verb), ECHO[how])
-        try:
-            call(provider)
-        except ProviderError as error:
-            told = f"{error} {error.code} {error.raw} {error!r} {''.join(traceback.format_exception(error))}"
-            assert KEY not in told, (how, verb)
-            assert len(error.raw) <= 2000
+        error = raised(call, provider)
+        if error is None:
+            continue  # not each verb minds each answer
+        told = f"{error} {error.code} {error.raw} {error!r} {''.join(traceback.format_exception(error))}"
+        assert KEY not in told, (how, verb)
+        assert len(error.raw) <= 2000
+
+
+def raised(verb: Verb, provider: Provider) -> ProviderError | None:
+    try:
+        verb(provider)
+    except ProviderError as error:
+        return error
+    return None
 
 
 def test_tokens_beyond_reason_are_nonsense(dialect: Dialect, provider: Provider) -> None:

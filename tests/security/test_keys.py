@@ -61,7 +61,9 @@ def test_a_key_for_the_providers_own_address_does_not_open_for_another_kind(peop
 def test_another_host_or_kind_needs_the_key_again(change: dict[str, Any], people: Any, sandbox: Any, data_folder: Path) -> None:
     made = connect(people, sandbox)
     with pytest.raises(BadInput, match="the key must be entered again"):
-        save_connection(people.home, people.owner, **{"name": "Mine", "kind": "openai", "base_url": sandbox.openai_url, "by_operator": True, **change})
+        save_connection(
+            people.home, people.owner, **{"name": "Mine", "kind": "openai", "base_url": sandbox.openai_url, "by_operator": True, **change}
+        )
     made.refresh_from_db()
     assert endpoint_of(made).api_key == KEY
 
@@ -157,7 +159,13 @@ def test_no_log_line_holds_a_key(key: str, dialect: Any, wire: Wire, people: Any
         people.home, people.owner, name="Echo", kind=dialect.kind, base_url=wire.url + dialect.prefix, key=key, by_operator=True
     )
     echo = {"error": {"message": f"Incorrect API key provided: {key}", "type": "invalid_request_error", "code": "invalid_api_key"}}
-    replies = [Reply(echo, status=401), Reply(echo, status=500), Reply(f"<p>{key}".encode(), status=502), Reply(drop=True), Reply({"data": []})]
+    replies = [
+        Reply(echo, status=401),
+        Reply(echo, status=500),
+        Reply(f"<p>{key}".encode(), status=502),
+        Reply(drop=True),
+        Reply({"data": []}),
+    ]
     for reply in replies:
         wire.on("GET", dialect.models, reply)
         _, words = try_connection(made)

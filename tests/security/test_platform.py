@@ -124,14 +124,23 @@ def committed() -> list[Path]:
 
 
 def test_no_committed_file_names_a_registry() -> None:
-    hosts = "pypi" + r"\.org|pythonhosted" + r"\.org|registry\.npm" + r"js\.org|registry\.yarn" + r"pkg\.com|--(extra-)?index-" + r"url|(index|proxy)\.golang"
+    hosts = (
+        "pypi"
+        + r"\.org|pythonhosted"
+        + r"\.org|registry\.npm"
+        + r"js\.org|registry\.yarn"
+        + r"pkg\.com|--(extra-)?index-"
+        + r"url|(index|proxy)\.golang"
+    )
     banned = re.compile(hosts.encode() + rb"|https?://[^\s\"']*/(simple|npm|artifactory)/")
     found = [(str(path.relative_to(ROOT)), match[0]) for path in committed() if (match := banned.search(path.read_bytes()))]
     assert found == []
 
 
 def test_no_committed_file_holds_a_key() -> None:
-    banned = re.compile(rb"sk-(proj|ant)-[A-Za-z0-9_\-]{40,}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----|gh[pousr]_[A-Za-z0-9]{30,}")
+    banned = re.compile(
+        rb"sk-(proj|ant)-[A-Za-z0-9_\-]{40,}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY-----|gh[pousr]_[A-Za-z0-9]{30,}"
+    )
     found = [(str(path.relative_to(ROOT)), match[0][:12]) for path in committed() if (match := banned.search(path.read_bytes()))]
     assert found == []
 

@@ -11,7 +11,18 @@ from tests.security.test_pages import PAYLOADS, hostile_table, names
 from tests.security.world import build
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-PAGES = ["home", "job-list", "job-detail", "job-rows", "job-row", "job-failures", "dataset-detail", "prompt-detail", "connection-list", "costs"]
+PAGES = [
+    "home",
+    "job-list",
+    "job-detail",
+    "job-rows",
+    "job-row",
+    "job-failures",
+    "dataset-detail",
+    "prompt-detail",
+    "connection-list",
+    "costs",
+]
 
 
 def test_hostile_text_runs_nothing(page: Any, live_server: Any, client: Any, people: Any, sandbox: Any, data_folder: Any) -> None:
@@ -36,7 +47,8 @@ def test_hostile_text_runs_nothing(page: Any, live_server: Any, client: Any, peo
         page.wait_for_load_state("networkidle")
         found = page.evaluate(
             """() => ({ hit: window.hit || 0, text: document.body.innerText,
-                nodes: [...document.querySelectorAll('iframe,object,embed,base,math,marquee,video,audio,[id^=evil],img,[onload],[onerror],[onclick]')]
+                nodes: [...document.querySelectorAll('iframe,object,embed,base,math,marquee,video,audio,[id^=evil],img,'
+                    + '[onload],[onerror],[onclick]')]
                     .map((node) => node.outerHTML.slice(0, 80)),
                 links: [...document.querySelectorAll('[href],[src],[action]')].map((n) => n.href || n.src || n.action)
                     .filter((url) => typeof url === 'string' && /^javascript:|evil/.test(url)) })"""

@@ -17,7 +17,8 @@ from tests.security.test_matrix import BACKEND
 from tests.security.world import build
 
 NAMES = [
-    "../../../../etc/cron.d/evil.csv", "..\\..\\evil.csv", "a\0b.csv", "x" * 900 + ".csv", "\u202ea\r\nSet-Cookie: x=1.csv", '"; filename="<img src=x>.html',
+    "../../../../etc/cron.d/evil.csv", "..\\..\\evil.csv", "a\0b.csv", "x" * 900 + ".csv", "\u202ea\r\nSet-Cookie: x=1.csv",
+    '"; filename="<img src=x>.html',
 ]  # fmt: skip
 
 
@@ -42,7 +43,9 @@ def test_a_name_of_a_file_is_text(name: str, people: Any, data_folder: Path, cli
 
 def test_posted_names_go_the_same_way(as_owner: Client, data_folder: Path) -> None:
     for name in NAMES:
-        response = as_owner.post("/datasets/upload/", {"file": SimpleUploadedFile(name or "x", b"a,b\n1,2\n"), "name": f"T{NAMES.index(name)}"})
+        response = as_owner.post(
+            "/datasets/upload/", {"file": SimpleUploadedFile(name or "x", b"a,b\n1,2\n"), "name": f"T{NAMES.index(name)}"}
+        )
         assert response.status_code in (302, 422)
     assert {path.name for path in data_folder.rglob("*") if path.is_file()} <= {"source", "table.parquet"}
 
@@ -66,7 +69,7 @@ def test_every_download_is_an_attachment_that_runs_nothing(people: Any, sandbox:
         assert response["Content-Disposition"].startswith("attachment; filename"), url
         assert response["X-Content-Type-Options"] == "nosniff"
         policy = response["Content-Security-Policy"]
-        assert ("sandbox" in policy.split("; ")[-1] or "; sandbox" in policy or policy.startswith("sandbox")), (url, policy)
+        assert "sandbox" in policy.split("; ")[-1] or "; sandbox" in policy or policy.startswith("sandbox"), (url, policy)
         assert "default-src 'none'" in policy
         got[url] = response["Content-Type"]
     assert got == types
