@@ -6,6 +6,7 @@ const KEY = "live-paused";
 let paused = sessionStorage.getItem(KEY) === location.pathname;
 const asked = new Map(); // id -> time of the last question
 const fresh = new Map(); // id -> time of the last answer
+const quiet = new Map(); // id -> answers in a row without news
 let late = false;
 
 const regions = () => document.querySelectorAll("[data-live]");
@@ -18,11 +19,17 @@ function busy(region) {
   return region.contains(active) && active.matches("input:not([type=checkbox]), select, textarea");
 }
 
+// Where nothing happens, questions become rarer, up to one in half a minute: 200 open pages must not keep a server busy.
+const pace = (region) => {
+  const every = Number(region.dataset.live);
+  return Math.min(Math.max(every, 30), every * 1.3 ** (quiet.get(region.id) ?? 0)) * 1000;
+};
+
 function tick() {
   const now = Date.now();
   for (const region of regions()) {
     if (!fresh.has(region.id)) { fresh.set(region.id, now); asked.set(region.id, now); }
-    const due = now - (asked.get(region.id) ?? 0) >= Number(region.dataset.live) * (late ? 3000 : 1000);
+    const due = now - (asked.get(region.id) ?? 0) >= pace(region) * (late ? 3 : 1);
     if (due && !paused && !document.hidden && !busy(region)) {
       asked.set(region.id, now);
       window.htmx?.trigger(region, "live");
@@ -51,7 +58,7 @@ export function togglePause() {
   if (!regions().length) return;
   paused = !paused;
   if (paused) sessionStorage.setItem(KEY, location.pathname);
-  else { sessionStorage.removeItem(KEY); asked.clear(); }
+  else { sessionStorage.removeItem(KEY); asked.clear(); quiet.clear(); }
   say(paused ? "Live updates paused" : "Live updates on");
   tick();
 }
@@ -110,10 +117,12 @@ export function startLive() {
     const id = e.detail.elt?.id;
     if (!e.detail.requestConfig?.elt?.hasAttribute?.("data-live")) return;
     late = !e.detail.successful;
-    if (e.detail.successful) fresh.set(id, Date.now());
+    if (!e.detail.successful) return;
+    fresh.set(id, Date.now());
+    quiet.set(id, e.detail.xhr.status === 204 ? (quiet.get(id) ?? 0) + 1 : 0);
   });
   document.addEventListener("click", (e) => e.target.closest("[data-pause]") && togglePause());
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) { asked.clear(); for (const r of regions()) asked.set(r.id, 0); tick(); } });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) { asked.clear(); quiet.clear(); for (const r of regions()) asked.set(r.id, 0); tick(); } });
   setInterval(tick, 1000);
   tick();
 }

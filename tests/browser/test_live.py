@@ -133,3 +133,18 @@ def test_a_change_of_state_is_spoken_once(live: Any, retrying: Job) -> None:
     page.asked.clear()
     page.clock.run_for(60_000)
     assert page.asked == []  # it is over, so nothing is asked any more
+
+
+def test_questions_become_rarer_where_nothing_happens(live: Any, retrying: Job) -> None:
+    page = live("job-detail", retrying.pk)
+    gaps = []
+    for _ in range(12):
+        page.asked.clear()
+        for second in range(1, 40):
+            page.clock.run_for(1000)
+            if page.asked:
+                gaps.append(second)
+                break
+        expect(page.locator(".htmx-request")).to_have_count(0)
+    assert gaps[0] <= 4
+    assert gaps[-1] in (30, 31)
