@@ -10,11 +10,11 @@ from django.test import Client
 from tests.security.test_matrix import BACKEND, RULES
 from tests.security.world import World, build
 
-NAMES = (
+NAMES = (  # noqa: SIM905 - sixty names
     "q page sort state model owner dataset kind cause round field value after version tab across from to period by table prompt connection "
     "show now live mark row all archived action seen formulas answer.intent answer. person max_output_tokens temperature other pick name "
     "encoding delimiter quote header next jobs places with a b"
-).split()  # noqa: SIM905 - sixty names
+).split()
 VALUES = [
     "²", "-1", "9" * 30, "9" * 5000, "\0", "' OR 1=1 --", "created_by__password", "../../../etc/passwd", "\u202e\U0010ffff",
     "(a+)+$", "NaN",

@@ -104,7 +104,7 @@ def test_a_key_is_nowhere_after_a_whole_job(key: str, people: Any, sandbox: Any,
     client.force_login(people.owner, backend=BACKEND)
     given = [f"/jobs/{job.pk}/download/{kind}/" for kind in ("csv", "jsonl", "parquet")] + [f"/jobs/{job.pk}/receipt.json", "/costs.csv"]
     for url in given:
-        response = client.get(url)
+        response: Any = client.get(url)
         body = b"".join(response.streaming_content) if response.streaming else response.content
         assert (response.status_code, key.encode() in body) == (200, False)
     whole = dump()

@@ -21,7 +21,7 @@ def test_a_session_gets_a_new_key_at_sign_in(client: Client, people: Any) -> Non
     session = client.session
     session["planted"] = "by somebody else"
     session.save()
-    client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key
+    client.cookies[settings.SESSION_COOKIE_NAME] = str(session.session_key)
     before = session.session_key
     assert client.post("/sign-in/", {"username": "owner", "password": "ownerowner"}).status_code == 302
     assert client.session.session_key != before
@@ -33,7 +33,7 @@ def test_signing_out_ends_the_session_for_good(client: Client, people: Any) -> N
     key = client.session.session_key
     client.post("/sign-out/")
     again = Client()
-    again.cookies[settings.SESSION_COOKIE_NAME] = key
+    again.cookies[settings.SESSION_COOKIE_NAME] = str(key)
     assert again.get("/")["Location"].startswith("/sign-in/")
 
 

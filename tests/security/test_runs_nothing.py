@@ -34,7 +34,12 @@ def test_hostile_text_runs_nothing(page: Any, live_server: Any, client: Any, peo
     name = settings.SESSION_COOKIE_NAME
     page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
     wrong: list[str] = []
-    page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
+
+    def told(dialog: Any) -> None:
+        wrong.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", told)
     page.on("request", lambda asked: None if asked.url.startswith((live_server.url, "data:")) else wrong.append(f"request {asked.url}"))
     page.on("pageerror", lambda error: wrong.append(f"error {error}"))
     page.add_init_script("window.x = (n) => { window.hit = n; };")
