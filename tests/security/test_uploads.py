@@ -33,7 +33,7 @@ def test_a_name_of_a_file_is_text(name: str, people: Any, data_folder: Path, cli
     folder = f"rows/{people.home.pk.hex}/datasets/{version.pk.hex}"
     assert files == [f"{folder}/source", f"{folder}/table.parquet"]
     client.force_login(people.owner, backend=BACKEND)
-    response = client.get(f"/datasets/versions/{version.pk}/file/")
+    response: Any = client.get(f"/datasets/versions/{version.pk}/file/")
     assert response.status_code == 200
     assert b"".join(response.streaming_content) == b"a,b\n1,2\n"
     assert response["Content-Disposition"].startswith("attachment")
