@@ -16,6 +16,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+FEW_DAYS = 7
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _SYMBOLS = ("circle", "square", "diamond", "cross")  # series differ in shape too, never by colour alone
 _CLEAR = "rgba(0,0,0,0)"
@@ -55,7 +56,9 @@ def bars_by_day(days: Sequence[date], series: Sequence[Series], *, caption: str,
     """Stacked bars by day, as for paid and saved. Days without a value in between stay empty places on the axis."""
     labels = [day.isoformat() for day in days]
     traces = _bars(labels, series, unit)
-    layout = _layout(unit=unit, x={"type": "date"}, extra={"barmode": "stack"}, legend=len(series) > 1)
+    # Left to itself, plotly puts hours under a few days.
+    ticks: dict[str, Any] = {"tickmode": "array", "tickvals": labels, "tickformat": "%-d %b"} if len(days) <= FEW_DAYS else {}
+    layout = _layout(unit=unit, x={"type": "date", **ticks}, extra={"barmode": "stack"}, legend=len(series) > 1)
     return Chart(_figure(traces, layout), caption, _table("Day", labels, series))
 
 
@@ -160,7 +163,7 @@ def against_range(
     verdicts = ["within" if a <= x <= b else "above" if x > b else "below" for a, x, b in zip(low, actual, high, strict=True)]
     bar = {"type": "data", "array": spans, "thickness": 5, "width": 0, "color": "rgba(128,128,128,0.45)"}
     band = {"type": "scatter", "mode": "markers", "name": "Estimate", "x": days, "y": [100.0] * len(days), "error_y": bar}
-    traces: list[dict[str, Any]] = [{**band, "marker": {"color": "#888888", "symbol": "line-ew", "size": 1}, "hoverinfo": "skip"}]
+    traces: list[dict[str, Any]] = [{**band, "marker": {"color": "#888888", "symbol": "line-ew-open", "size": 9}, "hoverinfo": "skip"}]
     for i, (verdict, name) in enumerate((("within", "Within the range"), ("above", "Cost more"), ("below", "Cost less"))):
         chosen = [n for n, each in enumerate(verdicts) if each == verdict]
         if chosen:
