@@ -164,7 +164,7 @@ def pages(made: Any, home: Any, join: str) -> dict[str, str]:
     long = made.jobs["long"].dataset_version.dataset
     for word, dataset in (("sample", made.dataset_version.dataset), ("long", long)):
         found |= {f"{name} {word}": reverse(name, args=[dataset.pk]) for name in OF_A_DATASET}
-    found["upload-detail"] = reverse("upload-detail", args=[DatasetUpload.objects.filter(workspace=home).first().pk])
+    found["upload-detail"] = reverse("upload-detail", args=[DatasetUpload.objects.filter(workspace=home).earliest("created_at").pk])
     prompt = made.jobs["long"].prompt_version.prompt
     found |= {name: reverse(name, args=[prompt.pk]) for name in OF_A_PROMPT}
     unclear = made.jobs["unclear"]
