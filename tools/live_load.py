@@ -1,6 +1,6 @@
 """What 200 open pages cost the server: so many pollers ask the live parts as browsers do, and the server's processor time is read.
 
-    .venv/bin/python -m tools.live_load [--pages 200] [--seconds 20] [--every 30]
+.venv/bin/python -m tools.live_load [--pages 200] [--seconds 20] [--every 30]
 """
 
 from __future__ import annotations

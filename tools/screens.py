@@ -81,7 +81,7 @@ def picture(page: Page, options: argparse.Namespace, name: str, path: str, width
     for figure in page.locator("[data-chart]").all():
         if figure.is_visible():
             figure.scroll_into_view_if_needed()
-            figure.locator(".main-svg").first.wait_for(state="attached", timeout=15_000)
+            figure.locator(".main-svg").first.wait_for(state="attached", timeout=30_000)
     page.evaluate("scrollTo(0, 0)")
     if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
         wrong.append(f"scrolls sideways at {width}: {name}")
