@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import User, User
+from django.contrib.auth.models import User
 from django.contrib.auth.tokens import default_token_generator
 from django.db import transaction
 from django.urls import reverse

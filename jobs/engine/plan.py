@@ -1,4 +1,4 @@
-"""Plan: cut a round's rows into request files. Each whole file is a batch at once, so that the first is sent while the rest are rendered."""
+"""Plan: cut a round's rows into request files. Each whole file is a batch at once: the first is sent while the rest are rendered."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ def _add(round_: Round, piece: dict[str, Any], lease: Lease) -> None:
     """Commit one whole file as a batch, with the rows that failed in the template, and how far the round is planned."""
     with transaction.atomic():
         lease.write()
-        if Round.objects.filter(pk=round_.pk, plan_offset=round_.plan_offset, state=RoundState.PLANNING).update(plan_offset=piece["next_offset"]) != 1:
+        as_read = Round.objects.filter(pk=round_.pk, plan_offset=round_.plan_offset, state=RoundState.PLANNING)
+        if as_read.update(plan_offset=piece["next_offset"]) != 1:
             raise LostLease(str(round_))
         round_.plan_offset = piece["next_offset"]
         if piece["n_requests"]:

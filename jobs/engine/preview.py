@@ -33,7 +33,9 @@ class Preview:
     problem: str = ""  # the template as a whole cannot be used
 
 
-def render(version: DatasetVersion, system: str, user: str, rows: Sequence[int], *, cells: bool = True, seconds: float = SECONDS) -> Preview:
+def render(
+    version: DatasetVersion, system: str, user: str, rows: Sequence[int], *, cells: bool = True, seconds: float = SECONDS
+) -> Preview:
     """Both texts for the given rows. A template that cannot be used, or takes too long, is a problem in words, not an exception."""
     request = {
         "table": str(places.table_of(version)),

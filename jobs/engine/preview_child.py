@@ -26,7 +26,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         found = []
         for item in render_rows(table, columns, request["system"], request["user"], chosen):
             if len(item) == 2:
-                found.append({"row": item[0], "error": str(item[1]), "line": getattr(item[1], "line", None), "cells": cells.get(item[0], {})})
+                found.append(
+                    {"row": item[0], "error": str(item[1]), "line": getattr(item[1], "line", None), "cells": cells.get(item[0], {})}
+                )
             else:
                 found.append({"row": item[0], "system": item[1], "user": item[2], "cells": cells.get(item[0], {})})
     return {"rows": found}

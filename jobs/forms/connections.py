@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.views.decorators.debug import sensitive_variables
 
 from jobs.engine.connections import save_connection
@@ -130,7 +130,7 @@ class ConnectionForm(forms.Form):
         return data
 
     @sensitive_variables()
-    def save(self, user: AbstractBaseUser) -> Connection:
+    def save(self, user: User) -> Connection:
         """Raises BadInput."""
         data = self.cleaned_data
         connection, _ = save_connection(

@@ -34,7 +34,9 @@ class PromptForm(forms.Form):
     user = forms.CharField(
         required=False, strip=False, max_length=1_000_000, label="User prompt", widget=forms.Textarea(attrs={"rows": 11})
     )
-    schema = forms.CharField(required=False, max_length=200_000, label="JSON Schema of the answer", widget=forms.Textarea(attrs={"rows": 8}))
+    schema = forms.CharField(
+        required=False, max_length=200_000, label="JSON Schema of the answer", widget=forms.Textarea(attrs={"rows": 8})
+    )
     max_output_tokens = forms.IntegerField(
         required=False,
         min_value=1,

@@ -143,9 +143,7 @@ def _render(numbers: list[int], batch: pa.RecordBatch, columns: Columns, both: t
     return Rendered(numbers, filled[0], filled[1], failed)
 
 
-def _fill(
-    template: Template, n: int, columns: Columns, cells: Mapping[str, list[Any]], failed: dict[int, TemplateError]
-) -> list[str]:
+def _fill(template: Template, n: int, columns: Columns, cells: Mapping[str, list[Any]], failed: dict[int, TemplateError]) -> list[str]:
     if template.plain:
         texts = template.fill([_texts_of_gap(kind, name, columns, cells) for kind, name in template.names], n)
         _check_sizes(texts, failed)
