@@ -89,7 +89,9 @@ def make_job(
     """A job on the sandbox; with `settle` driven to its end. Faults come by the model's name: `gpt-6-luna+errors=5%,missing=2`."""
     version = version or make_dataset(workspace, user, n_rows)
     prompt = prompt or PromptVersion.objects.filter(prompt__workspace=workspace).first() or make_prompt(workspace, user)
-    connection = connection or Connection.objects.filter(workspace=workspace).first() or make_connection(workspace, user, sandbox)
+    connection = (
+        connection or Connection.objects.filter(workspace=workspace, kind="openai").first() or make_connection(workspace, user, sandbox)
+    )
     plan = Plan(workspace, version, prompt, connection, model, name=name, max_attempts=max_attempts, token=new_token())
     job = launch(plan, user)
     return settled(job) if settle else job
