@@ -6,9 +6,17 @@ import { move, open, tick } from "./tables.js";
 const typing = (el) => el?.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
 const press = (selector) => { const el = document.querySelector(selector); el?.click(); return Boolean(el); };
 
+// Asked for here and not by a click: a quick hand is there before htmx has bound the links of a drawer that was just swapped in.
+function follow(selector) {
+  const link = document.querySelector(selector);
+  if (!link) return false;
+  window.htmx.ajax("GET", link.getAttribute("href"), { target: "#drawer", swap: "innerHTML" });
+  return true;
+}
+
 function inDrawer(key) {
-  if (["J", "ArrowRight"].includes(key)) return press("dialog[data-drawer][open] [data-next]");
-  if (["K", "ArrowLeft"].includes(key)) return press("dialog[data-drawer][open] [data-previous]");
+  if (["J", "ArrowRight"].includes(key)) return follow("dialog[data-drawer] [data-next]");
+  if (["K", "ArrowLeft"].includes(key)) return follow("dialog[data-drawer] [data-previous]");
   return false;
 }
 
@@ -30,7 +38,7 @@ function act(event) {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const drawer = document.querySelector("dialog[data-drawer][open]");
+  const drawer = document.querySelector("#drawer dialog[data-drawer], dialog[data-drawer][open]");
   if (event.key === "Escape" && drawer && !document.querySelector("dialog:modal, :popover-open")) { closeDialog(drawer); return; }
   if (typing(event.target) || document.querySelector("dialog:modal")) return;
   if ((drawer && inDrawer(event.key)) || act(event)) event.preventDefault();

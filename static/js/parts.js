@@ -13,7 +13,7 @@ function openDialog(dialog, from) {
 }
 
 export function closeDialog(dialog) {
-  if (!dialog?.open) return;
+  if (!dialog?.open && !dialog?.closest("#drawer")) return; // a drawer that came this moment may be closed before it was opened
   dialog.close();
   dialog.opener?.isConnected && dialog.opener.focus();
   if (dialog.closest("#drawer")) {

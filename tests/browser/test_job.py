@@ -135,6 +135,7 @@ def test_drawer_walks_through_the_filter_by_key(browse: Any, people: Any, sandbo
     page.wait_for_selector("#row-drawer :text('Ticket 00000')")
     page.keyboard.press("J")
     expect(heading).to_have_text("Row 1")
+    page.wait_for_selector("#row-drawer :text('Ticket 00001')")  # the drawer is whole; a robot is quicker than its links are ready
     page.keyboard.press("K")
     expect(heading).to_have_text("Row 0")
     page.keyboard.press("Escape")
