@@ -148,6 +148,8 @@ _BATCH_LOOKS = {
     BatchState.SETTLED: Look("Settled", "good", "check"),
     BatchState.REJECTED: Look("Refused", "bad", "cross"),
 }
+# The states in which a batch's rows have their outcomes and are free; as a list, for queries of the ledger.
+CLOSED = [state for state in BatchState if state.terminal]
 
 
 class OutcomeKind(StrEnum):

@@ -20,9 +20,8 @@ from jobs.models import Batch, Job, Round
 from jobs.rows.cut import index_of, rows_in
 from jobs.rows.outcomes import TOKENS, count_standings, pico_of
 from jobs.rows.render import selected_rows
-from jobs.words import BatchState, JobState, Lane, OutcomeKind, RoundState
+from jobs.words import CLOSED, JobState, Lane, OutcomeKind, RoundState
 
-CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
 KINDS = [kind.value for kind in OutcomeKind]
 Codes = np.ndarray[Any, np.dtype[np.uint8]]
 

@@ -10,7 +10,7 @@ from jobs.engine import audit_log
 from jobs.engine.log import note
 from jobs.engine.pump import LIVE_JOBS, nudge
 from jobs.models import Batch, Job
-from jobs.words import BatchState, JobState
+from jobs.words import CLOSED, JobState
 
 
 def cancel(job: Job, user: User | None) -> bool:
@@ -22,7 +22,7 @@ def cancel(job: Job, user: User | None) -> bool:
         )
         if not asked:
             return False
-        open_batches = Batch.objects.filter(job=job).exclude(state__in=[BatchState.SETTLED, BatchState.REJECTED])
+        open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED)
         open_batches.update(cancel_requested_at=now, next_look_at=now)
         note(job, "cancel", "Cancel requested: nothing more is sent, and what the provider has finished is kept")
         audit_log.write(job.workspace, user, "cancel", job.name)

@@ -28,10 +28,9 @@ from jobs.models import Job, Round
 from jobs.rows.choose import Chosen, Wanted, choose, write_rows
 from jobs.rows.outcomes import TOKENS
 from jobs.rows.schema import validator
-from jobs.words import BatchState, JobState, Lane, OutcomeKind, RoundReason, RoundState
+from jobs.words import CLOSED, BatchState, JobState, Lane, OutcomeKind, RoundReason, RoundState
 
 MOST_ROWS = 200
-CLOSED = (BatchState.SETTLED, BatchState.REJECTED)
 
 
 @dataclass(frozen=True, slots=True)

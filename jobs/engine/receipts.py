@@ -13,9 +13,7 @@ from jobs.engine import places
 from jobs.models import Batch, Job, Round
 from jobs.rows import outcomes as files
 from jobs.rows.render import selected_rows
-from jobs.words import BatchState, Lane, OutcomeKind, RoundReason
-
-CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
+from jobs.words import CLOSED, Lane, OutcomeKind, RoundReason
 
 
 def receipt_of(job: Job) -> Receipt:

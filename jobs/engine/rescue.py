@@ -19,11 +19,10 @@ from jobs.engine.view import standing_of
 from jobs.errors import BadInput
 from jobs.models import Batch, Job, Round
 from jobs.rows.choose import Wanted, choose
-from jobs.words import BatchState, JobState, Lane, OutcomeKind, RoundReason
+from jobs.words import CLOSED, JobState, Lane, OutcomeKind, RoundReason
 
 # Missing rows would be sent again anyway, as their cause passes by itself.
 KINDS = (OutcomeKind.EXPIRED.value, OutcomeKind.CANCELLED.value, OutcomeKind.MISSING.value)
-CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
 
 
 @dataclass(frozen=True, slots=True)

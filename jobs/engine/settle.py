@@ -14,11 +14,10 @@ from jobs.engine.view import standing_of
 from jobs.models import Job, Round
 from jobs.rows.choose import Wanted, choose
 from jobs.rows.outcomes import merge_standings
-from jobs.words import BatchState, Cause, JobState, Remedy, RoundReason, RoundState
+from jobs.words import CLOSED, Cause, JobState, Remedy, RoundReason, RoundState
 
 MAX_ROUNDS = 25
 AUTO_CAUSES = tuple(cause.value for cause in Cause if cause.advice.remedy is Remedy.AUTO)
-CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
 
 
 def settle(job: Job, lease: Lease) -> bool:

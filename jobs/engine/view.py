@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.engine import places
 from jobs.models import Batch, Job
-from jobs.words import BatchState, RoundState
+from jobs.words import CLOSED, RoundState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def standing_of(job: Job) -> Standing:
     """The view of a job, read in two queries."""
     rounds = list(job.rounds.order_by("number"))
     open_rounds = [each for each in rounds if each.number > job.n_settled_rounds]
-    closed = Batch.objects.filter(round__in=open_rounds, state__in=[BatchState.SETTLED, BatchState.REJECTED])
+    closed = Batch.objects.filter(round__in=open_rounds, state__in=CLOSED)
     number_of = {each.pk: each.number for each in open_rounds}
     newer = tuple(
         (number_of[round_id], places.batch_folder(job, pk) / "outcomes.parquet")

@@ -17,13 +17,12 @@ from django.utils.http import urlencode
 from jobs import formats
 from jobs.models import Batch, Event, Job
 from jobs.queries.job_money import Money, link, money_of, prices_of, settings_of
-from jobs.words import PENDING, PENDING_LOOK, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState, remote_status
+from jobs.words import CLOSED, PENDING, PENDING_LOOK, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState, remote_status
 
 BATCHES_SHOWN = 10
 EVENTS_SHOWN = 12
 QUICK, SLOW = 3, 15  # seconds between two looks at a page: while things move, and while they wait
 STILL = timedelta(seconds=60)
-CLOSED = [BatchState.SETTLED, BatchState.REJECTED]
 CAPPED = "A cap holds batches back"  # how the needs of a job begin that a cap holds
 WAITING_STATES = (BatchState.READY, BatchState.SUBMITTING, BatchState.UNKNOWN)
 

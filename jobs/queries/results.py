@@ -14,11 +14,11 @@ from jobs import formats
 from jobs.charts import Chart, Series, bars_by_category
 from jobs.models import Batch, Job
 from jobs.queries.failures import cause_of
-from jobs.queries.job import CLOSED, Frame, frame_of
+from jobs.queries.job import Frame, frame_of
 from jobs.queries.job_money import about, cost_per_row
 from jobs.rows.query import Distribution, Filter, Line, Query, RowFiles
 from jobs.rows.schema import fields
-from jobs.words import PENDING_LOOK, Look, OutcomeKind
+from jobs.words import CLOSED, PENDING_LOOK, Look, OutcomeKind
 
 PER_PAGE = 50
 MOST_COLUMNS = 30
