@@ -10,6 +10,7 @@ from django.utils import timezone
 from jobs.engine import twins
 from jobs.engine.headroom import learn, token_limit
 from jobs.engine.lease import Lease, LostLease, claim
+from jobs.engine.listing import Walked
 from jobs.engine.log import move, note
 from jobs.engine.reject import reject_whole
 from jobs.engine.remote import calling
@@ -73,13 +74,13 @@ def _listed(due: list[Batch], provider: Provider) -> list[RemoteBatch]:
     wanted = {batch.provider_batch_id for batch in due}
     first = min((batch.submitting_at or batch.created_at) for batch in due) - timedelta(minutes=10)
     seen: list[RemoteBatch] = []
-    cursor = None
+    walked, cursor = Walked(), None
     for _ in range(MAX_PAGES):
         page = provider.list(cursor)
         seen += page.batches
+        walked.add(page.batches)
         wanted -= {remote.id for remote in page.batches}
-        oldest = page.batches[-1].created_at if page.batches else None
-        if not wanted or page.next is None or page.next == cursor or not page.batches or (oldest is not None and oldest < first):
+        if not wanted or page.next is None or page.next == cursor or not page.batches or walked.is_past(first):
             break
         cursor = page.next
     return seen

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from jobs.engine import audit_log, twins
 from jobs.engine.decide import UNDECIDED
+from jobs.engine.listing import Walked
 from jobs.engine.remote import calling
 from jobs.errors import BadInput, ProviderError
 from jobs.models import Batch, Connection, Event
@@ -71,10 +72,12 @@ def _walk(provider: Provider) -> tuple[list[RemoteBatch], bool]:
     """The batches of the last days, newest first, and whether the walk came to the end of them."""
     oldest, cursor = timezone.now() - timedelta(days=DAYS), None
     found: dict[str, RemoteBatch] = {}
+    walked = Walked()
     for _ in range(MAX_PAGES):
         page = provider.list(cursor)
         found |= {remote.id: remote for remote in page.batches}
-        if page.next is None or (page.batches and page.batches[-1].created_at and page.batches[-1].created_at < oldest):
+        walked.add(page.batches)
+        if page.next is None or walked.is_past(oldest):
             return list(found.values()), True
         if page.next == cursor or not page.batches:
             break

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from jobs.engine import journal, twins
 from jobs.engine.lease import Lease
+from jobs.engine.listing import Walked
 from jobs.engine.log import move
 from jobs.engine.reject import free_unsent
 from jobs.engine.remote import calling
@@ -97,7 +98,7 @@ def _not_there(batch: Batch, lease: Lease) -> None:
 def look(batch: Batch, provider: Provider) -> Walk:
     """Walk the list, newest first, past the moment of the mark; never trusting a list that repeats itself or stops short."""
     mark = batch.submitting_at or timezone.now()
-    walk, cursor = Walk(), None
+    walk, walked, cursor = Walk(), Walked(), None
     seen: set[str] = set()
     for _ in range(MAX_PAGES):
         page = provider.list(cursor)
@@ -117,7 +118,8 @@ def look(batch: Batch, provider: Provider) -> Walk:
         if not page.batches:
             walk.oddity = "an empty page says that more follow"
             return walk
-        if all(remote.created_at and remote.created_at < oldest for remote in page.batches):
+        walked.add(page.batches)
+        if walked.is_past(oldest):
             walk.complete = True
             return walk
         cursor = page.next

@@ -203,13 +203,15 @@ class App:
         self.clock.wake.set()
 
     def listed(self, manner: str, faults: list[dict[str, Any]]) -> list[str]:
-        """Ids of batches newest first; those that a `lag` fault hides left out."""
+        """Ids of batches newest first, unless `oldest` turns them round; those that a `lag` fault hides left out."""
         lag = max((float(fault.get("seconds", 5)) for fault in faults if fault["fault"] == "lag"), default=0.0)
         hidden = any(fault["fault"] == "hide" for fault in faults)
         young = self.clock.now() - lag
         with self.store.lock:
             docs = [doc for doc in self.store.batches.values() if doc["manner"] == manner]
-        return [] if hidden else [doc["id"] for doc in reversed(docs) if not lag or doc["created"] <= young]
+        if not any(fault["fault"] == "oldest" for fault in faults):
+            docs.reverse()
+        return [] if hidden else [doc["id"] for doc in docs if not lag or doc["created"] <= young]
 
     def asked(self, request: Request, manner: str, model: str, body: Doc) -> Asked:
         """What a direct call's answer depends on, the row order that falls on it included."""

@@ -10,7 +10,7 @@ from jobs.sandbox.store import Store
 
 BEFORE = frozenset(["status", "drop_before", "hang_before", "redirect", "late"])
 AFTER = frozenset(["hang", "status_after", "drop_after", "empty", "garbage", "html", "cut", "gzip_bomb", "drip", "merge"])
-LISTS = frozenset(["lag", "truncate", "page", "repeat", "alien", "hide"])
+LISTS = frozenset(["lag", "truncate", "page", "repeat", "alien", "hide", "oldest"])
 KINDS = BEFORE | AFTER | LISTS
 # Faults that stay until disarmed unless `times` says otherwise.
 STANDING = LISTS

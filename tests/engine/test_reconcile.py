@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from jobs.engine import crash, journal, twins
 from jobs.engine.advance import advance_batch
@@ -88,6 +89,23 @@ def test_list_that_repeats_itself_is_not_believed(make: Any, sandbox: Any) -> No
         "the provider's list cannot be trusted (it names a batch twice), so nothing is sent again",
         "cannot look for it: The provider's list does not move on.",
     )
+
+
+@pytest.mark.parametrize("per_page", [1, 2])
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_list_that_begins_with_the_oldest_is_walked_to_its_end(make: Any, sandbox: Any, kind: str, per_page: int) -> None:
+    """Its first pages are all older than the mark, which says nothing of what comes after them."""
+    earlier = make(kind=kind, per_batch=2)
+    for number in (1, 2, 3):
+        look(batch_of(earlier, number))
+        sandbox.control("advance", seconds=1800)
+    job = make(kind=kind, n_rows=7)
+    batch = lose(job, sandbox)
+    Batch.objects.filter(pk=batch.pk).update(submitting_at=timezone.now() + timedelta(seconds=4500))
+    sandbox.control("arm", verb="batches.list", fault="page", n=per_page)
+    sandbox.control("arm", verb="batches.list", fault="oldest")
+    batch = look(batch)
+    assert (batch.state, batch.provider_batch_id) == ("submitted", sandbox.control("")["batches"][-1]["id"])
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
