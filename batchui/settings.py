@@ -131,6 +131,8 @@ LEASE_SECONDS = env.float("BATCHUI_LEASE_SECONDS", 45.0)
 ABSENCE_SECONDS = env.float("BATCHUI_ABSENCE_SECONDS", 2400.0)
 ABSENCE_APART_SECONDS = env.float("BATCHUI_ABSENCE_APART_SECONDS", 300.0)
 SANDBOX_ABSENCE_SECONDS = env.float("BATCHUI_SANDBOX_ABSENCE_SECONDS", 60.0)
+# How long a batch that was asked to stop, or that cannot be reached, is waited for before a person may give it up.
+PATIENCE_SECONDS = env.float("BATCHUI_PATIENCE_SECONDS", 900.0)
 
 NUDGE = env.bool("BATCHUI_NUDGE", True)  # wake steps at once through the queue; else the pump finds them
 PUMP = "jobs.engine.pump.run_once"

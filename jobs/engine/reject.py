@@ -1,4 +1,4 @@
-"""Close a batch of which nothing ran: its rows get their outcome, unpaid, and are free."""
+"""Close a batch that brings no answers: its rows get their outcome and are free."""
 
 from __future__ import annotations
 
@@ -38,6 +38,16 @@ def reject_whole(
     if any(error.later for error in errors):  # too large for the provider's limit of enqueued tokens: cut smaller
         cause, named = Cause.BATCH_REJECTED, {}
     _close(batch, lease, OutcomeKind.FAILED, Cause.BATCH_REJECTED if named else cause, message, named)
+
+
+def close_unanswered(batch: Batch, lease: Lease, message: str) -> None:
+    """Its answers are not waited for any more: every row without one, and what was charged not known."""
+    rows = [int(row) for row in rows_in(places.request_file(batch))]
+    fields: dict[str, Any] = {"kind": OutcomeKind.MISSING.value, "cause": Cause.NO_ANSWER.value, "billed": "unknown", "message": message}
+    with OutcomeWriter(draft_of(batch, lease), round=batch.round.number, batch=batch.pk.hex, **fields) as writer:
+        for i in range(0, len(rows), 20_000):
+            writer.add({"_row": rows[i : i + 20_000]})
+    close_with(batch, lease, BatchState.SETTLED, problem=message[:1000])
 
 
 def _named(batch: Batch, errors: Sequence[LineError]) -> dict[int, tuple[Cause, str]]:

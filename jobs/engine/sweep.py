@@ -1,4 +1,4 @@
-"""The sweep: once an hour, look after what no step looks after any more: twins, late batches, files to delete at the provider."""
+"""The sweep: once an hour, look after what no step looks after any more: twins, late and given-up batches, files to delete at the provider."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
-from jobs.engine import twins
+from jobs.engine import give_up, twins
 from jobs.engine.collect import delete_remote
+from jobs.engine.listing import Walked
 from jobs.engine.log import note
 from jobs.engine.remote import calling
 from jobs.errors import BatchuiError
@@ -32,6 +33,7 @@ def sweep() -> None:
                 doubled = list(mine.filter(events__kind=twins.SEEN).distinct())
                 twins.cancel_twins(doubled, provider)
                 twins.follow_twins(doubled, provider)
+                give_up.follow_given_up(list(mine.filter(events__kind=give_up.GIVEN_UP).distinct()), provider)
                 late_ones(list(mine.exclude(past_tokens=[]).select_related("job")), provider)
         except BatchuiError:
             continue
@@ -48,16 +50,16 @@ def late_ones(batches: list[Batch], provider: Provider) -> list[str]:
         return []
     known = _known(batches)
     first = min(batch.created_at for batch in batches) - timedelta(minutes=10)
-    cursor, found = None, []
+    walked, cursor, found = Walked(), None, []
     for _ in range(MAX_PAGES):
         page = provider.list(cursor)
+        walked.add(page.batches)
         for remote in page.batches:
             if remote.token in by_token and remote.id not in known:
                 known.add(remote.id)
                 found.append(remote.id)
                 _say_late(by_token[remote.token], remote, provider)
-        oldest = page.batches[-1].created_at if page.batches else None
-        if page.next is None or page.next == cursor or (oldest is not None and oldest < first):
+        if page.next is None or page.next == cursor or walked.is_past(first):
             break
         cursor = page.next
     return found

@@ -1,0 +1,140 @@
+"""Give a batch up: a person's last resort against a provider that never ends a batch, or has forgotten it.
+
+Its rows end as unanswered, with what was charged unknown, and are free; nothing goes again by itself. What the provider still does with
+it is watched by the sweep and told on the timeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from jobs import formats
+from jobs.engine import audit_log
+from jobs.engine.decide import UNDECIDED, risk_of
+from jobs.engine.lease import Lease, LostLease, claim
+from jobs.engine.log import note
+from jobs.engine.pump import nudge
+from jobs.engine.reject import close_unanswered
+from jobs.engine.remote import calling
+from jobs.engine.windows import windows_of
+from jobs.errors import BadInput, ProviderError
+from jobs.models import Batch, Event
+from jobs.providers.base import Provider
+from jobs.words import BatchState, Lane
+
+STATES = [BatchState.SUBMITTED, BatchState.ENDED, *UNDECIDED]
+GIVEN_UP, ENDED = "batch:given-up", "batch:given-up-ended"
+MANY_ERRORS = 5  # looks in a row that failed
+GRACE = timedelta(minutes=10)  # that a provider may be late by its own limit
+
+
+def reason_of(batch: Batch, now: datetime | None = None) -> str:
+    """Why it is fair to give the batch up now, as a sentence; "" where waiting is right. No call, no query beyond the batch's own."""
+    now = now or timezone.now()
+    patience = timedelta(seconds=settings.PATIENCE_SECONDS)
+    if batch.state not in STATES or batch.round.lane != Lane.BATCH:
+        return ""
+    if batch.state in UNDECIDED:
+        window = timedelta(seconds=windows_of(batch.connection).absence)
+        return "It could neither be found at the provider nor proved absent." if _past(batch.submitting_at, window + patience, now) else ""
+    if _past(batch.cancel_sent_at, patience, now):
+        return "The provider was asked to cancel it, and has not ended it."
+    if batch.n_errors >= MANY_ERRORS and _past(batch.ended_at or batch.submitted_at, patience, now):
+        return "The provider cannot be asked about it."
+    if batch.cancel_sent_at:
+        return ""
+    limit = batch.expires_at or (batch.submitted_at or batch.created_at) + timedelta(hours=24)
+    return "The provider is past its own time limit." if batch.state == BatchState.SUBMITTED and now > limit + GRACE else ""
+
+
+def _past(since: datetime | None, wait: timedelta, now: datetime) -> bool:
+    return since is not None and now > since + wait
+
+
+def risk_in_words(batch: Batch) -> str:
+    """What a person is told before the button."""
+    risk = risk_of(batch)
+    most = f"up to {formats.usd(risk)}" if risk is not None else "an amount that is not known"
+    return (
+        f"The provider may have answered some of its {batch.n_requests:,} rows, or may still answer them, and bill {most} for that. "
+        "Those answers are lost: rows that you send again afterwards are paid again."
+    )
+
+
+def give_up(batch: Batch, user: User | None) -> Batch:
+    """Close the batch without answers. The provider is asked one last time: where it has ended, its answers are collected instead.
+    Raises BadInput where it is not fair to give it up, or where the batch has moved on."""
+    lease = claim(Batch, batch.pk, state__in=STATES)
+    if lease is None:
+        raise BadInput("The batch is being worked on right now, or it has come back.", "Load the page again in a moment.")
+    try:
+        batch = _read(batch)
+        if not (reason := reason_of(batch)):
+            raise BadInput("This batch cannot be given up: it is still within its time.")
+        if batch.provider_batch_id:
+            _ask_once_more(batch, lease)
+        name = user.get_username() if user is not None else "the operator"
+        text = f"Batch {batch.number}: given up by {name}. {reason} What the provider may have charged for it is not known"
+        with transaction.atomic():
+            if batch.submit_token and not batch.provider_batch_id:  # found late, the sweep says so
+                lease.write(past_tokens=[*batch.past_tokens, batch.submit_token])
+            close_unanswered(batch, lease, "The batch was given up: the provider never brought an answer for this row.")
+            note(batch.job, GIVEN_UP, text, batch, provider_batch_id=batch.provider_batch_id)
+            risk = risk_of(batch)
+            audit_log.write(batch.job.workspace, user, "batch given up", str(batch), risk_usd=str(risk) if risk is not None else None)
+    except LostLease:
+        raise BadInput("The batch has moved on meanwhile.", "Load the page again.") from None
+    finally:
+        lease.release()
+    return _read(batch)
+
+
+def _ask_once_more(batch: Batch, lease: Lease) -> None:
+    """Tell the provider to stop, and see whether it has ended after all."""
+    asked = False
+    try:
+        with lease.kept(), calling(batch.connection) as provider:
+            if not batch.cancel_sent_at and not batch.provisional:
+                with suppress(ProviderError):
+                    provider.cancel(batch.provider_batch_id)
+                    asked = True
+            remote = provider.get(batch.provider_batch_id)
+    except ProviderError:
+        return
+    if asked:
+        lease.write(cancel_requested_at=timezone.now(), cancel_sent_at=timezone.now())
+    if remote.ended and batch.state == BatchState.SUBMITTED:
+        lease.write(next_look_at=timezone.now())
+        nudge("connection", batch.connection_id)
+        raise BadInput("The provider has ended the batch meanwhile; its answers are being collected.", "Nothing was given up.")
+    if asked:
+        raise BadInput("The provider was asked only now to stop the batch, and took it.", "Give it some minutes. Nothing was given up.")
+
+
+def follow_given_up(batches: Iterable[Batch], provider: Provider) -> None:
+    """Say what became of given-up batches at the provider, once each has ended there."""
+    batches = list(batches)
+    told = set(Event.objects.filter(batch__in=batches, kind=ENDED).values_list("batch", flat=True))
+    for event in Event.objects.filter(batch__in=batches, kind=GIVEN_UP).select_related("batch", "batch__job"):
+        batch, there = event.batch, event.data["provider_batch_id"]
+        if batch is None or batch.pk in told or not there:
+            continue
+        try:
+            remote = provider.get(there)
+        except ProviderError:
+            continue
+        if remote.ended:
+            n = remote.n_succeeded or 0
+            text = f"Batch {batch.number}, given up before, has ended at the provider after all: {n:,} of its rows were answered and billed"
+            note(batch.job, ENDED, text, batch, provider_batch_id=there, n_succeeded=n)
+
+
+def _read(batch: Batch) -> Batch:
+    return Batch.objects.select_related("job", "job__workspace", "round", "connection").get(pk=batch.pk)
