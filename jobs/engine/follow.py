@@ -22,6 +22,7 @@ from jobs.words import BatchState, Cause, remote_status
 
 MAX_PAGES = 10
 MAX_GETS = 5
+OF_THE_CONNECTION = (Cause.AUTH, Cause.BILLING, Cause.RATE_LIMITED, Cause.TIMEOUT)  # no use in asking on after these
 # The words of all providers for a batch that is not over yet.
 LIVE_WORDS = {
     "",
@@ -49,57 +50,85 @@ def follow(connection: Connection) -> None:
     due = [batch for batch in waiting if batch.next_look_at is None or batch.next_look_at <= now]
     if not due:
         return
+    known: dict[str, RemoteBatch] = {}
     try:
         with calling(connection) as provider:
             _cancel_wanted(due, provider)
             twins.cancel_twins(due, provider)
-            known = {remote.id: remote for remote in _listed(due, provider)} if len(due) > 1 else {}
-            missing = [batch for batch in due if batch.provider_batch_id not in known]
-            for batch in missing[:MAX_GETS]:
-                _get_one(batch, provider, known)
+            trouble = _ask(due, provider, known)
     except ProviderError as error:
-        _say_trouble(connection, due, error)
-        return
-    Connection.objects.filter(pk=connection.pk).exclude(problem="").update(problem="")
+        trouble = error
+    if trouble is not None:
+        _say_trouble(connection, [batch for batch in due if batch.provider_batch_id not in known], trouble)
+    else:
+        Connection.objects.filter(pk=connection.pk).exclude(problem="").update(problem="")
     for batch in waiting:
         if remote := known.get(batch.provider_batch_id):
             take_note(batch, remote)
+
+
+def _ask(due: list[Batch], provider: Provider, known: dict[str, RemoteBatch]) -> ProviderError | None:
+    """Have the provider tell of the batches: by its list where there are several, by id for a few that the list does not tell of. What it
+    tells goes into `known`; the error that keeps from asking, if there is one."""
+    error: ProviderError | None = None
+    if len(due) > 1:
+        error = _read_list(due, provider, known)
+        if error is not None and error.cause in OF_THE_CONNECTION:
+            return error
+    missing = [batch for batch in due if batch.provider_batch_id not in known]
+    for batch in missing[:MAX_GETS]:
+        error = _get_one(batch, provider, known)
+        if error is not None and error.cause in OF_THE_CONNECTION:
+            return error
     # Those that neither the list nor the few gets told of are asked for next time.
     for batch in missing[MAX_GETS:]:
         Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(next_look_at=soon(1.0))
+    return None if known else error
 
 
-def _listed(due: list[Batch], provider: Provider) -> list[RemoteBatch]:
-    """Pages of the list, newest first, until all that are due were seen or are older than the page."""
+def _read_list(due: list[Batch], provider: Provider, known: dict[str, RemoteBatch]) -> ProviderError | None:
+    """Pages of the list, newest first, until all that are due were seen or are older than the page. A server that has no list, or one that
+    cannot be read, is asked for each batch by its id instead."""
     wanted = {batch.provider_batch_id for batch in due}
     first = min((batch.submitting_at or batch.created_at) for batch in due) - timedelta(minutes=10)
-    seen: list[RemoteBatch] = []
     walked, cursor = Walked(), None
     for _ in range(MAX_PAGES):
-        page = provider.list(cursor)
-        seen += page.batches
+        try:
+            page = provider.list(cursor)
+        except ProviderError as error:
+            return error
+        known |= {remote.id: remote for remote in page.batches}
         walked.add(page.batches)
-        wanted -= {remote.id for remote in page.batches}
-        if not wanted or page.next is None or page.next == cursor or not page.batches or walked.is_past(first):
+        if wanted <= known.keys() or page.next is None or page.next == cursor or not page.batches or walked.is_past(first):
             break
         cursor = page.next
-    return seen
+    return None
 
 
-def _get_one(batch: Batch, provider: Provider, known: dict[str, RemoteBatch]) -> None:
+def _get_one(batch: Batch, provider: Provider, known: dict[str, RemoteBatch]) -> ProviderError | None:
+    """Ask for one batch. An error that is about this one alone is said on it and keeps no other from being followed."""
     try:
         known[batch.provider_batch_id] = provider.get(batch.provider_batch_id)
+        return None
     except ProviderError as error:
         if error.status != 404:
-            raise
+            _say(batch, error, f"cannot ask the provider: {error.message}")
+            return error
         # A 404 is no verdict: seen seconds after a create, and for batches of another project's key.
         age = timezone.now() - (batch.submitted_at or batch.created_at)
         words = "the provider does not know this batch at the moment; asking again" + (
             ". If the key was changed to one of another project, change it back" if age > timedelta(minutes=15) else ""
         )
-        Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(
-            wait_reason=words, n_errors=batch.n_errors + 1, next_look_at=back_off(batch.n_errors + 1, cap=300)
-        )
+        _say(batch, error, words, cap=300)
+        return None
+
+
+def _say(batch: Batch, error: ProviderError, words: str, cap: float = 120) -> None:
+    """Why nothing is known of a submitted batch at the moment, and when it is asked for again."""
+    at = back_off(batch.n_errors + 1, error.retry_after, cap=cap)
+    Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(
+        wait_reason=words[:500], n_errors=batch.n_errors + 1, next_look_at=at
+    )
 
 
 def _cancel_wanted(due: list[Batch], provider: Provider) -> None:
@@ -116,7 +145,8 @@ def _cancel_wanted(due: list[Batch], provider: Provider) -> None:
             if twins.is_passing(error):  # asked again at the next look; the others are followed all the same
                 continue
             words = f"Batch {batch.number}: the provider did not take the cancel ({error.message}); following it to its end"
-        Batch.objects.filter(pk=batch.pk).update(cancel_sent_at=timezone.now())
+        batch.cancel_sent_at = timezone.now()
+        Batch.objects.filter(pk=batch.pk).update(cancel_sent_at=batch.cancel_sent_at)
         note(batch.job, "batch:cancel", words, batch)
 
 
@@ -127,9 +157,7 @@ def _say_trouble(connection: Connection, due: list[Batch], error: ProviderError)
         words = f"the key was not accepted; the batch goes on at the provider and is collected once the key works again ({error.message})"
     Connection.objects.filter(pk=connection.pk).update(problem=words[:500])
     for batch in due:
-        Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(
-            wait_reason=words[:500], n_errors=batch.n_errors + 1, next_look_at=back_off(batch.n_errors + 1, error.retry_after, cap=120)
-        )
+        _say(batch, error, words)
 
 
 def take_note(batch: Batch, remote: RemoteBatch) -> None:
@@ -170,6 +198,8 @@ def _still_going(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
         reason = f"the provider says “{remote.status[:60]}”, a word that batchui does not know; it counts as still running"
     elif batch.provisional and (batch.cancel_requested_at or batch.job.cancel_requested_at):
         reason = "cancel waits: whether this batch is ours is sure only when it has ended, and somebody else's must not be cancelled"
+    elif (batch.cancel_requested_at or batch.job.cancel_requested_at) and not batch.cancel_sent_at:
+        reason = "the provider has not taken the cancel yet; it is asked again at each look"
     changed = (remote.status, _counts(remote), reason) != (batch.provider_status, batch.provider_counts, batch.wait_reason)
     lease.write(
         provider_status=remote.status[:60],

@@ -94,8 +94,11 @@ def test_cancel_that_got_no_clear_answer_is_sent_again(make: Any, sandbox: Any, 
     look(batch_of(job))
     cancel(job, None)
     sandbox.control("arm", verb="batches.cancel", fault="status", status=status)
-    assert look(batch_of(job)).cancel_sent_at is None
-    assert look(batch_of(job)).cancel_sent_at is not None
+    batch = look(batch_of(job))
+    assert batch.cancel_sent_at is None
+    assert batch.wait_reason == "the provider has not taken the cancel yet; it is asked again at each look"
+    batch = look(batch)
+    assert (batch.cancel_sent_at is not None, batch.wait_reason) == (True, "")
     assert texts(job, "batch:cancel") == ["Batch 1: the provider was asked to cancel it"]
 
 

@@ -152,6 +152,34 @@ def test_batches_that_the_list_hides_are_asked_for_by_id(make: Any, sandbox: Any
     assert list(job.batches.values_list("state", flat=True)) == ["ended"] * 8
 
 
+@pytest.mark.parametrize("fault", [{"fault": "status", "status": 404}, {"fault": "merge", "merge": {"data": [{"id": None}]}}], ids=str)
+def test_server_without_a_list_is_asked_by_id(make: Any, sandbox: Any, fault: Any) -> None:
+    job = make(n_rows=3, per_batch=1)
+    for number in (1, 2, 3):
+        look(batch_of(job, number))
+    sandbox.control("advance", seconds=60)
+    sandbox.control("arm", verb="batches.list", times=0, **fault)
+    hurry(job)
+    look(batch_of(job, 1))
+    assert list(job.batches.values_list("state", flat=True)) == ["ended"] * 3
+    assert Connection.objects.get(pk=job.connection_id).problem == ""
+
+
+def test_batch_that_cannot_be_asked_for_keeps_no_other_from_ending(make: Any, sandbox: Any) -> None:
+    job = make(n_rows=3, per_batch=1)
+    for number in (1, 2, 3):
+        look(batch_of(job, number))
+    sandbox.control("advance", seconds=60)
+    sandbox.control("arm", verb="batches.list", fault="truncate", n=2)  # the first one is not on it
+    sandbox.control("arm", verb="batches.get", fault="status", status=500, times=0)
+    look(batch_of(job, 3))
+    assert list(job.batches.order_by("number").values_list("state", flat=True)) == ["submitted", "ended", "ended"]
+    first = batch_of(job, 1)
+    assert (first.n_errors, first.wait_reason[:57]) == (1, "cannot ask the provider: The provider answered with an er")
+    sandbox.control("disarm")
+    assert kinds(finish(job, sandbox)) == {"succeeded": 3}
+
+
 def test_refused_whole_names_the_line_and_frees_the_others(make: Any, sandbox: Any) -> None:
     job = make(max_attempts=1)
     batch = look(batch_of(job))
