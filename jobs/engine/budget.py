@@ -13,18 +13,19 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from jobs import formats
 from jobs.costs.estimate import Estimate
 from jobs.costs.prices import PriceSheet
 from jobs.engine import audit_log
+from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
 from jobs.errors import BadInput
 from jobs.models import Batch, Job, Membership, Round, Workspace
-from jobs.words import TOKEN_KINDS, BatchState, JobState, Lane, Role
+from jobs.words import TOKEN_KINDS, BatchState, JobState, Lane, Role, RoundReason
 
 IN_FLIGHT = [BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.SUBMITTED, BatchState.ENDED, BatchState.FETCHED]
 MILLION = Decimal(1_000_000)
@@ -62,9 +63,15 @@ def spent_this_month(workspace: Workspace) -> Decimal:
     return closed.aggregate(total=Sum("paid_usd"))["total"] or Decimal(0)
 
 
+def _flying() -> Q:
+    """Batches that may cost something yet: at the provider, or begun on the lanes of ordinary calls, where a batch stays `ready`
+    from its first call to its last."""
+    return Q(state__in=IN_FLIGHT) | (Q(state=BatchState.READY, n_submits__gt=0) & ~Q(round__lane=Lane.BATCH))
+
+
 def in_flight(workspace: Workspace, job: Job | None = None, without: Batch | None = None) -> Decimal:
-    """The most that batches under way can still cost."""
-    flying = Batch.objects.filter(job__workspace=workspace, state__in=IN_FLIGHT)
+    """The most that batches under way can still cost. Asked before what is paid: a batch that settles in between counts twice, never not."""
+    flying = Batch.objects.filter(_flying(), job__workspace=workspace)
     if job is not None:
         flying = flying.filter(job=job)
     if without is not None:
@@ -77,27 +84,50 @@ def lock(workspace_id: UUID) -> Workspace:
     return Workspace.objects.select_for_update().get(pk=workspace_id)
 
 
+def begin(batch: Batch, lease: Lease) -> str:
+    """Why a batch of ordinary calls may not begin or go on, "" where it may; then it counts as under way until it settles. The cap is
+    checked and the mark is made under one lock, so that batches cannot pass it together."""
+    with transaction.atomic():
+        if reason := why_hold(batch):
+            return reason
+        lease.write(n_submits=batch.n_submits + 1)
+        Job.objects.filter(pk=batch.job_id, needs__contains=HELD).update(needs="")
+    return ""
+
+
 def why_hold(batch: Batch) -> str:
     """Why the batch may not be sent now, "" where it may. Inside the transaction that marks it as being sent."""
-    job = Job.objects.get(pk=batch.job_id)
-    workspace = lock(job.workspace_id)
+    workspace = lock(Workspace.objects.values_list("pk", flat=True).get(jobs=batch.job_id))
+    job = Job.objects.get(pk=batch.job_id)  # after the lock: what others were let do counts
     if reason := _may_not_spend(batch, job):
         return reason
     if job.approved_by_id is not None:
         return ""
-    if job.cap_usd is not None:
-        if batch.reserve_usd is None:
-            return f"{HELD}its price has no known bound, so the job's cap of {formats.usd(job.cap_usd)} could not be kept"
-        flying = in_flight(workspace, job, batch)
-        if job.paid_usd + flying + batch.reserve_usd > job.cap_usd:
-            return _held(f"the job's cap of {formats.usd(job.cap_usd)}", job.paid_usd, flying, batch.reserve_usd)
-    if workspace.monthly_cap_usd is not None and batch.reserve_usd is not None:
-        spent, flying = spent_this_month(workspace), in_flight(workspace, None, batch)
-        if spent + flying + batch.reserve_usd > workspace.monthly_cap_usd:
-            return _held(
-                f"the workspace's cap of {formats.usd(workspace.monthly_cap_usd)} for this month", spent, flying, batch.reserve_usd
-            )
+    return _over_job_cap(batch, job, workspace) or _over_monthly_cap(batch, workspace)
+
+
+def _over_job_cap(batch: Batch, job: Job, workspace: Workspace) -> str:
+    if job.cap_usd is None:
+        return ""
+    if batch.reserve_usd is None:
+        return f"{HELD}its price has no known bound, so the job's cap of {formats.usd(job.cap_usd)} could not be kept"
+    flying = in_flight(workspace, job, batch)
+    job.refresh_from_db(fields=["paid_usd"])
+    if job.paid_usd + flying + batch.reserve_usd > job.cap_usd:
+        return _held(f"the job's cap of {formats.usd(job.cap_usd)}", job.paid_usd, flying, batch.reserve_usd)
     return ""
+
+
+def _over_monthly_cap(batch: Batch, workspace: Workspace) -> str:
+    cap = workspace.monthly_cap_usd
+    if cap is None:
+        return ""
+    words = f"the workspace's cap of {formats.usd(cap)} for this month"
+    if batch.reserve_usd is None:  # but for a try: its few rows are how a bound is learned
+        return "" if batch.round.reason == RoundReason.PILOT else f"{HELD}its price has no known bound, so {words} could not be kept"
+    flying = in_flight(workspace, None, batch)
+    spent = spent_this_month(workspace)
+    return _held(words, spent, flying, batch.reserve_usd) if spent + flying + batch.reserve_usd > cap else ""
 
 
 def _may_not_spend(batch: Batch, job: Job) -> str:
@@ -131,7 +161,8 @@ def crossings(
         found.append(Crossing(f"It may cost up to {formats.usd(paid + high)}, above its cap of {formats.usd(cap)}."))
     monthly = workspace.monthly_cap_usd
     if monthly is not None:
-        spent, flying = spent_this_month(workspace), committed(workspace)
+        flying = committed(workspace)
+        spent = spent_this_month(workspace)
         if high is None:
             found.append(
                 Crossing(f"What this job costs has no known upper end, and the workspace has a cap of {formats.usd(monthly)} a month.")
@@ -165,12 +196,12 @@ def is_cap(reason: str) -> bool:
 
 def held_of(job: Job) -> Held | None:
     """What a cap holds back of the job now, None where nothing."""
-    waiting = list(Batch.objects.filter(job=job, state=BatchState.READY).order_by("round__number", "number"))
+    waiting = list(Batch.objects.filter(job=job, state=BatchState.READY).select_related("round").order_by("round__number", "number"))
     held = [batch for batch in waiting if is_cap(batch.wait_reason)]
     if not held or job.approved_by_id is not None:
         return None
     why = held[0].wait_reason.removeprefix(HELD)
-    reserves = [batch.reserve_usd for batch in waiting]
+    reserves = [batch.reserve_usd for batch in waiting if batch.round.lane == Lane.BATCH or not batch.n_submits]  # the rest is in flight
     known = [reserve for reserve in reserves if reserve is not None]
     own = job.cap_usd if "the job's cap" in why else None
     enough = None
@@ -228,13 +259,16 @@ def _name(user: User | None) -> str:
 
 
 def committed(workspace: Workspace) -> Decimal:
-    """The upper ends of jobs that are launched and not finished, less what they have paid already."""
-    total = Decimal(0)
-    live = Job.objects.filter(workspace=workspace, launched_at__isnull=False).exclude(
-        state__in=[state for state in JobState if state.terminal]
+    """What is promised already: of each job that is launched and not finished the upper end less what it has paid, or what it has under
+    way where that is more (a retry); and what is under way of all others, tries among them."""
+    flying = dict(
+        Batch.objects.filter(_flying(), job__workspace=workspace).order_by().values_list("job").annotate(total=Sum("reserve_usd"))
     )
-    for job in live.exclude(state=JobState.DRAFT):
-        if job.estimate:
-            high = Estimate.from_json(job.estimate).lanes[job.lane].high
-            total += max(Decimal(0), (high or Decimal(0)) - job.paid_usd)
-    return total
+    live = Job.objects.filter(workspace=workspace, launched_at__isnull=False).exclude(
+        state__in=[JobState.DRAFT, *(state for state in JobState if state.terminal)]
+    )
+    total = Decimal(0)
+    for pk, estimate, lane, paid in live.values_list("pk", "estimate", "lane", "paid_usd"):
+        high = Estimate.from_json(estimate).lanes[lane].high if estimate else None
+        total += max(Decimal(0), (high or Decimal(0)) - paid, flying.pop(pk, None) or Decimal(0))
+    return total + sum((each for each in flying.values() if each), Decimal(0))

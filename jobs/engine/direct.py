@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from django.db import transaction
 from django.utils import timezone
 
 from jobs import formats
@@ -153,9 +152,7 @@ class Run:
 def run(batch: Batch, lease: Lease) -> None:
     """Send what was not sent yet, for as long as a step may take; when every row is answered the batch is collected like any other."""
     log = Log(places.results_folder(batch))
-    with transaction.atomic():
-        reason = "" if batch.cancel_requested_at else budget.why_hold(batch)
-    if reason:
+    if reason := "" if batch.cancel_requested_at else budget.begin(batch, lease):
         hold(batch, lease, reason)
         return
     rows = [int(row) for row in rows_in(places.request_file(batch))]
