@@ -8,11 +8,11 @@ from typing import Any
 from django.utils import timezone
 
 from jobs.engine import twins
-from jobs.engine.headroom import learn, token_limit
+from jobs.engine.headroom import headroom, learn, learn_tokens, token_limit
 from jobs.engine.lease import Lease, LostLease, claim
 from jobs.engine.listing import Walked
 from jobs.engine.log import move, note
-from jobs.engine.reject import reject_whole
+from jobs.engine.reject import cut_smaller, free_unsent, reject_whole
 from jobs.engine.remote import calling
 from jobs.engine.windows import back_off, poll_interval, soon
 from jobs.errors import ProviderError
@@ -22,6 +22,7 @@ from jobs.words import BatchState, Cause, remote_status
 
 MAX_PAGES = 10
 MAX_GETS = 5
+ALONE_TRIES = 4  # creates of a file that did not fit, though nothing else was enqueued
 OF_THE_CONNECTION = (Cause.AUTH, Cause.BILLING, Cause.RATE_LIMITED, Cause.TIMEOUT)  # no use in asking on after these
 # The words of all providers for a batch that is not over yet.
 LIVE_WORDS = {
@@ -224,12 +225,29 @@ def _refused_whole(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
         LineError("", f"the provider failed the batch without saying why ({remote.status})", cause=Cause.PROVIDER_ERROR),
     )
     later = [error for error in errors if error.later]
-    if later and not (batch.cancel_requested_at or batch.job.cancel_requested_at):
+    if later and (batch.cancel_requested_at or batch.job.cancel_requested_at):
+        batch.provider_status = remote.status[:60]
+        free_unsent(batch, lease)
+        return
+    if later:
         limit = learn(batch.connection, batch.model, later[0].message) or token_limit(batch.connection, batch.model)
-        if limit is None or batch.n_tokens <= limit:
+        if limit is None or (batch.n_tokens <= limit and not _never_fits(batch, limit)):
             _send_later(batch, lease, later[0])
             return
+    if batch.n_requests > 1 and any(error.smaller for error in errors):
+        cut_smaller(batch, lease, errors[0].message, remote)
+        return
     reject_whole(batch, lease, errors[0].cause, errors[0].message, errors=errors, remote=remote)
+
+
+def _never_fits(batch: Batch, limit: int) -> bool:
+    """Whether the batch is too large by the provider's count of tokens though not by ours: refused again and again with nothing of ours
+    beside it. Then smaller files are cut from now on; but never tiny ones, since others may share the limit."""
+    alone = headroom(batch.connection, batch.model).used <= batch.n_tokens
+    if not alone or batch.n_submits < ALONE_TRIES or batch.n_requests == 1 or batch.n_tokens * 10 < limit:
+        return False
+    learn_tokens(batch.connection, batch.model, batch.n_tokens // 2)
+    return True
 
 
 def _send_later(batch: Batch, lease: Lease, error: LineError) -> None:

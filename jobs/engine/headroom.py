@@ -70,6 +70,19 @@ def learn_bytes(connection: Connection, n_bytes: int) -> int:
     return most
 
 
+def learn_tokens(connection: Connection, model: str, n_tokens: int) -> None:
+    """A file of twice as many tokens, by our count, never fitted: smaller ones are cut for the model."""
+    connection.refresh_from_db(fields=["learned"])
+    known = connection.learned.get("tokens_per_batch", {})
+    _learned(connection, {"tokens_per_batch": {**known, model: max(1, min(n_tokens, known.get(model, n_tokens)))}})
+
+
+def tokens_per_batch(connection: Connection, model: str) -> int | None:
+    """Tokens that one file may have, by our count: a share of the limit, which rows of other files need too; None where none is known."""
+    known, learned = token_limit(connection, model), connection.learned.get("tokens_per_batch", {}).get(model)
+    return min((each for each in (int(known * 0.8) if known else None, learned) if each is not None), default=None)
+
+
 def byte_limit(connection: Connection) -> int:
     """Bytes that one file may have: the provider's or the admin's limit, or less where a refusal taught so."""
     return min(limits_for(connection).bytes_per_batch, connection.learned.get("bytes_per_batch") or limits_for(connection).bytes_per_batch)

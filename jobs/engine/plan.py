@@ -12,7 +12,7 @@ from django.utils import timezone
 from jobs import formats
 from jobs.engine import crash, places
 from jobs.engine.budget import reserve_of
-from jobs.engine.headroom import byte_limit, token_limit
+from jobs.engine.headroom import byte_limit, tokens_per_batch
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
@@ -97,11 +97,10 @@ def cut_limits(round_: Round) -> dict[str, Any]:
     limits = limits_for(round_.connection)
     if round_.lane != Lane.BATCH:
         return {"requests": DIRECT_ROWS, "bytes": limits.bytes_per_batch, "bytes_per_token": BYTES_PER_TOKEN}
-    known = token_limit(round_.connection, round_.spec["model"])
     return {
         "requests": limits.requests_per_batch,
         "bytes": max(1, byte_limit(round_.connection) - 1_000),  # an envelope around the lines
-        "tokens": int(known * 0.8) if known else None,
+        "tokens": tokens_per_batch(round_.connection, round_.spec["model"]),
         "bytes_per_token": BYTES_PER_TOKEN,
     }
 

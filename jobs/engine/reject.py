@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs.engine import crash, places, tally
+from jobs.engine.headroom import learn_bytes
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import move
 from jobs.engine.pump import nudge
@@ -40,6 +41,13 @@ def reject_whole(
     _close(batch, lease, OutcomeKind.FAILED, Cause.BATCH_REJECTED if named else cause, message, named)
 
 
+def cut_smaller(batch: Batch, lease: Lease, message: str, remote: RemoteBatch | None = None) -> None:
+    """Too long for the provider: its rows go again in files of half the length, which the connection remembers. It costs no attempt."""
+    most = learn_bytes(batch.connection, batch.n_bytes // 2)
+    words = f"{message} Its rows go again in files of at most {most:,} bytes."
+    reject_whole(batch, lease, Cause.BATCH_REJECTED, words, remote=remote)
+
+
 def close_unanswered(batch: Batch, lease: Lease, message: str) -> None:
     """Its answers are not waited for any more: every row without one, and what was charged not known."""
     rows = [int(row) for row in rows_in(places.request_file(batch))]
@@ -52,7 +60,7 @@ def close_unanswered(batch: Batch, lease: Lease, message: str) -> None:
 
 def _named(batch: Batch, errors: Sequence[LineError]) -> dict[int, tuple[Cause, str]]:
     """Row → cause and words, of the lines that the provider named."""
-    wanted = {error.line: error for error in errors if error.line}
+    wanted = {error.line: error for error in errors if error.line and not error.shared}
     found: dict[int, tuple[Cause, str]] = {}
     if not wanted:
         return found

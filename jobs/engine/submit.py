@@ -14,11 +14,11 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.engine import budget, crash, journal
-from jobs.engine.headroom import headroom, is_next, learn_bytes
+from jobs.engine.headroom import headroom, is_next
 from jobs.engine.lease import Lease, claim, default_seconds
 from jobs.engine.log import move
 from jobs.engine.places import request_file
-from jobs.engine.reject import free_unsent, reject_whole
+from jobs.engine.reject import cut_smaller, free_unsent, reject_whole
 from jobs.engine.remote import calling, limits_for
 from jobs.engine.twins import note_twin
 from jobs.engine.windows import back_off, soon, windows_of
@@ -210,10 +210,8 @@ def _not_created(batch: Batch, lease: Lease, error: ProviderError, text: str) ->
     if error.cause in (Cause.AUTH, Cause.BILLING) and Batch.objects.filter(job=batch.job_id, submitted_at__isnull=False).exists():
         _hold_for_account(batch, lease, error)
         return
-    if error.status == 413 and batch.n_requests > 1:
-        most = learn_bytes(batch.connection, batch.n_bytes // 2)
-        words = f"{error.message} Its rows go again in files of at most {most:,} bytes."
-        reject_whole(batch, lease, Cause.BATCH_REJECTED, words)
+    if error.code == "too_large" and batch.n_requests > 1:
+        cut_smaller(batch, lease, error.message)
         return
     later = (
         error.cause in (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR, Cause.TIMEOUT)

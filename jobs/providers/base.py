@@ -94,6 +94,8 @@ class LineError:
     line: int | None = None
     cause: Cause = Cause.INVALID_REQUEST
     later: bool = False  # the same file may be sent again later (token_limit_exceeded)
+    shared: bool = False  # about what all lines have alike (the model, the URL …), whichever line it names
+    smaller: bool = False  # the file was too long: its rows go again in shorter ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,9 @@ Paths = list[Path]
 Models = list[ModelInfo]
 
 Encoder = Callable[[str, str, str], bytes]  # (custom_id, system, user) → one request line, newline included
+# A chat answer that ended by itself and is paid, as nearly all are: custom_id, text, model, request_id; then input (the whole prompt),
+# cached, cache-written, output and reasoning tokens. An Answer of these costs as much as reading the line.
+Plain = tuple[str, str, str, str, int, int, int, int, int]
 
 
 class Provider(Protocol):

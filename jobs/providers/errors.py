@@ -90,6 +90,17 @@ CODES: dict[str, Cause] = {
 _VAGUE = frozenset({"invalid_request", "invalid_request_error", "not_found_error", "api_error", "server_error", "rate_limit_error"})
 # Batch-level codes with which the same file may be sent again later.
 LATER = frozenset({"token_limit_exceeded"})
+# Batch-level codes that name a line and speak of what all lines of a file have alike.
+SHARED = frozenset({"model_not_found", "mismatched_model", "model_mismatch", "invalid_url", "url_mismatch", "streaming_unsupported"})
+# The parts of a line that are its own; an error about any other part is one about all lines.
+_OWN_PARTS = re.compile(r"^(body\.)?(custom_id|messages|input|system|prompt)\b|^body$")
+# Files or batches that are too long, in bytes or in lines: their rows go again in shorter ones.
+TOO_LARGE = frozenset({"request_too_large", "file_too_large", "too_many_tasks", "too_many_requests_in_batch"})
+_TOO_LARGE_WORDS = re.compile(
+    r"(file|batch|payload|entity|body).{0,40}\btoo (large|big|long)"
+    r"|(file|batch).{0,60}(exceed|more than|over)\w*.{0,40}(size|bytes|MB\b|requests|tasks|lines)",
+    re.IGNORECASE,
+)
 
 WORDS: tuple[tuple[re.Pattern[str], Cause], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), cause)
@@ -162,6 +173,20 @@ def error_parts(body: Any) -> tuple[str, tuple[str, ...], str]:
     return (codes[0] if codes else ""), codes, lines.message_of(message)
 
 
+def is_shared(code: str, cause: Cause, param: Any) -> bool:
+    """Whether an error that names a line is about what all lines have alike."""
+    if code.lower() in SHARED or cause in (Cause.MODEL_GONE, Cause.AUTH, Cause.BILLING, Cause.RATE_LIMITED, Cause.PROVIDER_ERROR):
+        return True
+    return isinstance(param, str) and bool(param) and _OWN_PARTS.match(param) is None
+
+
+def is_too_large(status: int | None, codes: tuple[str, ...], message: str) -> bool:
+    """Whether an upload, a create or a whole batch was refused for its length."""
+    if status not in (None, 400, 413, 422):
+        return False
+    return status == 413 or any(code.lower() in TOO_LARGE for code in codes) or _TOO_LARGE_WORDS.search(message) is not None
+
+
 def definite(status: int | None) -> bool:
     """Whether an HTTP status says that a create certainly made nothing."""
     return status is not None and 400 <= status < 500 and status not in _AMBIGUOUS
@@ -227,14 +252,16 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, key: str
         cause = Cause.INVALID_REQUEST  # Anthropic's not_found_error is also that of an unknown batch
     if status == 400 and said.lower().startswith("cannot find file"):
         code = "file_not_visible"  # seconds after an upload: the same create works a little later
+    elif is_too_large(status, codes, said):
+        code = "too_large"
     wait = retry_after(headers)
     return ProviderError(
         scrub(_sentence(status, cause, said, is_page), key),
         cause=cause,
         status=status,
         code=scrub(code, key)[:100],
-        # A page of HTML comes from something in between, which knows nothing of what the provider did.
-        definite=definite(status) and not is_page,
+        # A page of HTML comes from something in between, which knows nothing of what the provider did; but a 413 was not passed on.
+        definite=definite(status) and (not is_page or status == 413),
         retry_after=wait,
         raw=scrub(text, key),
     )

@@ -103,7 +103,16 @@ def _line_error(entry: Any) -> LineError:
     cause = errors.cause_of(None, codes, message)
     if cause is Cause.UNKNOWN:
         cause = Cause.INVALID_REQUEST
-    return LineError(code, message or code, line or None, cause, later=code in errors.LATER)
+    param = entry.get("param") if isinstance(entry, dict) else None
+    return LineError(
+        code,
+        message or code,
+        line or None,
+        cause,
+        later=code in errors.LATER,
+        shared=bool(line) and errors.is_shared(code, cause, param),
+        smaller=not line and errors.is_too_large(None, codes, message),
+    )
 
 
 def anthropic_batch(raw: Any, result_days: int = 29) -> RemoteBatch:

@@ -96,3 +96,39 @@ def test_scrub(text: str, shown: str) -> None:
 
 def test_scrubbed_text_is_at_most_2000_bytes() -> None:
     assert len(errors.scrub("ä" * 5000).encode()) == 2000
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "param", "shared"),
+    [
+        ("invalid_json_line", Cause.INVALID_REQUEST, None, False),
+        ("duplicate_custom_id", Cause.INVALID_REQUEST, "custom_id", False),
+        ("missing_required_parameter", Cause.INVALID_REQUEST, "body.messages.0.content", False),
+        ("missing_required_parameter", Cause.INVALID_REQUEST, "body", False),
+        ("missing_required_parameter", Cause.INVALID_REQUEST, "body.max_tokens", True),
+        ("invalid_request", Cause.INVALID_REQUEST, "url", True),
+        ("invalid_url", Cause.INVALID_REQUEST, None, True),
+        ("MODEL_NOT_FOUND", Cause.MODEL_GONE, None, True),
+        ("billing_hard_limit_reached", Cause.BILLING, None, True),
+    ],
+)
+def test_what_all_lines_have_alike(code: str, cause: Cause, param: str | None, shared: bool) -> None:
+    assert errors.is_shared(code, cause, param) is shared
+
+
+@pytest.mark.parametrize(
+    ("status", "codes", "message", "too_large"),
+    [
+        (413, (), "", True),
+        (400, (), "File is too large", True),
+        (400, (), "The uploaded file is too large for the Batch API (max 209715200 bytes)", True),
+        (400, ("too_many_tasks",), "", True),
+        (None, (), "This batch exceeds the maximum of 50000 requests", True),
+        (400, ("invalid_request_error",), "prompt is too long: 210000 tokens > 200000 maximum", False),
+        (400, ("invalid_file_format",), "Invalid file format for Batch API. Must be .jsonl", False),
+        (429, ("rate_limit_exceeded",), "The batch exceeds the rate limit of requests", False),
+        (500, (), "file too large", False),
+    ],
+)
+def test_too_large(status: int | None, codes: tuple[str, ...], message: str, too_large: bool) -> None:
+    assert errors.is_too_large(status, codes, message) is too_large
