@@ -323,6 +323,8 @@ class _Gathering:
         kind, cause, words, billed = OutcomeKind.MISSING, Cause.MISSING, "The provider's answer does not mention this row.", "unknown"
         if self._never_ran():
             kind, cause, words, billed = OutcomeKind.CANCELLED, Cause.CANCELLED, "The batch was cancelled before any of it ran.", "unpaid"
+        if self.batch.round.lane != Lane.BATCH:  # each row that was sent has a line there
+            kind, cause, words, billed = OutcomeKind.CANCELLED, Cause.CANCELLED, "Cancelled before it was sent.", "unpaid"
         if self.gone:
             cause, words = (
                 Cause.NO_ANSWER,

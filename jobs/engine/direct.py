@@ -32,6 +32,7 @@ from jobs.rows.cut import custom_id_of, line_of, row_of, rows_in
 from jobs.words import BatchState, Cause
 
 STEP_SECONDS = 120.0
+CANCEL_SECONDS = 1.0  # between two looks whether a person has cancelled
 TRIES = 6
 ANSWERS, SENT, SECONDS = "answers.jsonl", "sent", "seconds"
 PASSING = (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR)
@@ -146,7 +147,13 @@ class Run:
     log: Log
     pace: Pace
     stop: ProviderError | None = None
+    cancelled: bool = False
     n_done: int = 0
+
+    @property
+    def sends(self) -> bool:
+        """Whether one more row may be sent."""
+        return self.stop is None and not self.cancelled
 
 
 def run(batch: Batch, lease: Lease) -> None:
@@ -199,9 +206,10 @@ def _work(going: Run, todo: list[int]) -> list[int]:
     ends = time.monotonic() + STEP_SECONDS
     left = list(reversed(todo))
     running: dict[Future[None], int] = {}
+    asked = time.monotonic()
     with ThreadPoolExecutor(max(1, going.pace.limits.concurrency)) as pool:
-        while (left or running) and (running or (going.stop is None and going.lease.holds() and time.monotonic() < ends)):
-            while left and going.stop is None and time.monotonic() < ends and going.lease.holds() and going.pace.may_start(len(running)):
+        while (left or running) and (running or (going.sends and going.lease.holds() and time.monotonic() < ends)):
+            while left and going.sends and time.monotonic() < ends and going.lease.holds() and going.pace.may_start(len(running)):
                 row = left.pop()
                 going.pace.starts.append(time.monotonic())
                 running[pool.submit(_one, going, row)] = row
@@ -214,7 +222,14 @@ def _work(going: Run, todo: list[int]) -> list[int]:
                     left.append(row)
             if not running:
                 time.sleep(0.01)
+            if time.monotonic() - asked > CANCEL_SECONDS:
+                going.cancelled, asked = _is_cancelled(going.batch), time.monotonic()
     return list(reversed(left))
+
+
+def _is_cancelled(batch: Batch) -> bool:
+    asked = Batch.objects.filter(pk=batch.pk).values_list("cancel_requested_at", "job__cancel_requested_at").first()
+    return asked is None or any(asked)
 
 
 class _NotNow(Exception):
@@ -225,7 +240,7 @@ def _one(going: Run, row: int) -> None:
     """One row to its answer, through the refusals that pass."""
     line = line_of(places.request_file(going.batch), row)
     for attempt in range(TRIES):
-        if going.stop is not None:
+        if not going.sends:
             raise _NotNow
         going.log.send(row)
         crash.point("direct after sent")
