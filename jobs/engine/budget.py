@@ -70,7 +70,8 @@ def _flying() -> Q:
 
 
 def in_flight(workspace: Workspace, job: Job | None = None, without: Batch | None = None) -> Decimal:
-    """The most that batches under way can still cost. Asked before what is paid: a batch that settles in between counts twice, never not."""
+    """The most that batches under way can still cost. To be asked before what is paid: a batch that settles in between then counts twice,
+    and not never."""
     flying = Batch.objects.filter(_flying(), job__workspace=workspace)
     if job is not None:
         flying = flying.filter(job=job)

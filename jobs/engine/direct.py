@@ -8,10 +8,10 @@ outcome that says so, and only a person sends it again.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,22 @@ from jobs import formats
 from jobs.engine import budget, crash, places
 from jobs.engine.lease import Lease
 from jobs.engine.log import move
+from jobs.engine.pace import Call, Pace, ran, runs_on
 from jobs.engine.remote import calling, limits_for
 from jobs.engine.spec import spec_from_json
 from jobs.engine.submit import hold
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
-from jobs.providers.base import Limits, Provider, RequestSpec
+from jobs.providers.base import Answer, Provider, RequestSpec
 from jobs.rows.cut import custom_id_of, line_of, row_of, rows_in
 from jobs.words import BatchState, Cause
 
 STEP_SECONDS = 120.0
 CANCEL_SECONDS = 1.0  # between two looks whether a person has cancelled
 TRIES = 6
+FLEX_TRIES = 10  # a refusal for want of room is what makes flex cheap: with the pauses about two minutes for a row
+LONGEST_PAUSE = 30.0  # of our own; what the provider asks for is kept to, up to a minute
+SHARE_SECONDS = 1.0  # how often a run looks who else uses the connection
 ANSWERS, SENT, SECONDS = "answers.jsonl", "sent", "seconds"
 PASSING = (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR)
 STOPPING = (Cause.AUTH, Cause.BILLING)
@@ -105,38 +109,6 @@ class Log:
 
 
 @dataclass(slots=True)
-class Pace:
-    """How many requests run at once: halved when the provider is busy, one more after each round of good answers; and per-minute limits."""
-
-    limits: Limits
-    now: float = 1.0
-    good: int = 0
-    pause_until: float = 0.0
-    starts: list[float] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self.now = float(self.limits.concurrency)
-
-    def may_start(self, running: int) -> bool:
-        moment = time.monotonic()
-        self.starts = [at for at in self.starts if at > moment - 60.0]
-        per_minute = self.limits.requests_per_minute
-        return moment >= self.pause_until and running < max(1, int(self.now)) and (not per_minute or len(self.starts) < per_minute)
-
-    def busy(self, retry_after: float | None) -> None:
-        with self.lock:
-            self.now, self.good = max(1.0, self.now / 2), 0
-            self.pause_until = max(self.pause_until, time.monotonic() + (retry_after or 1.0))
-
-    def well(self) -> None:
-        with self.lock:
-            self.good += 1
-            if self.good >= self.now:
-                self.now, self.good = min(float(self.limits.concurrency), self.now + 1), 0
-
-
-@dataclass(slots=True)
 class Run:
     """One step over a direct batch."""
 
@@ -172,9 +144,9 @@ def run(batch: Batch, lease: Lease) -> None:
         todo = [row for row in rows if row not in answered]
         if not (batch.cancel_requested_at or batch.job.cancel_requested_at):
             with lease.kept(), calling(batch.connection) as provider:
-                going = Run(
-                    batch, lease, provider, spec_from_json(batch.round.spec), log, Pace(limits_for(batch.connection)), n_done=len(answered)
-                )
+                spec = spec_from_json(batch.round.spec)
+                guess = batch.n_tokens / max(1, batch.n_requests) + (spec.max_output_tokens or 0)
+                going = Run(batch, lease, provider, spec, log, Pace(limits_for(batch.connection), guess), n_done=len(answered))
                 todo = _work(going, todo)
                 if going.stop is not None:  # a key or an account that does not work: the rest cannot either
                     for row in todo:
@@ -207,12 +179,12 @@ def _work(going: Run, todo: list[int]) -> list[int]:
     left = list(reversed(todo))
     running: dict[Future[None], int] = {}
     asked = time.monotonic()
+    looked = _share(going, None)
     with ThreadPoolExecutor(max(1, going.pace.limits.concurrency)) as pool:
         while (left or running) and (running or (going.sends and going.lease.holds() and time.monotonic() < ends)):
             while left and going.sends and time.monotonic() < ends and going.lease.holds() and going.pace.may_start(len(running)):
                 row = left.pop()
-                going.pace.starts.append(time.monotonic())
-                running[pool.submit(_one, going, row)] = row
+                running[pool.submit(_one, going, row, going.pace.began())] = row
             done, _ = wait(running, timeout=0.05, return_when=FIRST_COMPLETED)
             for future in done:
                 row = running.pop(future)
@@ -224,7 +196,20 @@ def _work(going: Run, todo: list[int]) -> list[int]:
                 time.sleep(0.01)
             if time.monotonic() - asked > CANCEL_SECONDS:
                 going.cancelled, asked = _is_cancelled(going.batch), time.monotonic()
+            if time.monotonic() - looked > SHARE_SECONDS:
+                looked = _share(going, looked)
+    _share(going, looked)
     return list(reversed(left))
+
+
+def _share(going: Run, since: float | None) -> float:
+    """Note the time that the calls took since the last look, shared with the runs beside this one; and how many those are now."""
+    now = time.monotonic()
+    if since is not None:
+        with suppress(OSError):  # the price of time alone needs it
+            ran(going.log.folder, (now - since) / going.pace.share)
+    going.pace.share = runs_on(going.batch)
+    return now
 
 
 def _is_cancelled(batch: Batch) -> bool:
@@ -236,36 +221,43 @@ class _NotNow(Exception):
     """The row was not taken; nothing was charged for it, and it stays to be sent."""
 
 
-def _one(going: Run, row: int) -> None:
+def _one(going: Run, row: int, call: Call) -> None:
     """One row to its answer, through the refusals that pass."""
     line = line_of(places.request_file(going.batch), row)
-    for attempt in range(TRIES):
+    tries = FLEX_TRIES if going.spec.service_tier == "flex" else TRIES
+    for attempt in range(tries):
         if not going.sends:
             raise _NotNow
+        if attempt:
+            call = going.pace.began()
         going.log.send(row)
         crash.point("direct after sent")
         began = time.monotonic()
         try:
-            _, raw = going.provider.call(line, going.spec)
+            answer, raw = going.provider.call(line, going.spec)
         except ProviderError as error:
             if error.cause in STOPPING:
                 going.stop = error
                 going.log.answer(_error_line(going, row, error))
                 return
-            if error.cause in PASSING and error.status is not None and attempt + 1 < TRIES:
+            if error.cause in PASSING and error.status is not None and attempt + 1 < tries:
                 going.log.back(row)
                 if error.cause is Cause.RATE_LIMITED:
                     going.pace.busy(error.retry_after)
-                _pause(going, error.retry_after or 0.5 * 2**attempt)
+                _pause(going, error.retry_after or min(LONGEST_PAUSE, 0.5 * 2**attempt))
                 continue
             going.log.answer(_error_line(going, row, error))
             return
         crash.point("direct after answer")
         going.log.answer(raw)
         going.log.took(row, time.monotonic() - began)
-        going.pace.well()
+        going.pace.well(call, _tokens(answer), going.provider.room)
         going.n_done += 1
         return
+
+
+def _tokens(answer: Answer) -> int:
+    return answer.input_tokens + answer.output_tokens
 
 
 def _pause(going: Run, seconds: float) -> None:

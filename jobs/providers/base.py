@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from jobs.providers.room import Room
 from jobs.words import Cause, OutcomeKind, PromptKind
 
 
@@ -160,6 +161,7 @@ class Provider(Protocol):
     limits: Limits
     abilities: Abilities
     ahead: float  # seconds that our clock is ahead of the provider's, by its last answer
+    room: Room | None  # what is left of the limits a minute, by its last answer; None where it does not say
 
     def __init__(self, endpoint: Endpoint) -> None: ...
 

@@ -21,6 +21,7 @@ from jobs.errors import BadInput, ProviderError
 from jobs.providers import errors, http, lines
 from jobs.providers.base import Endpoint
 from jobs.providers.registry import abilities_of
+from jobs.providers.room import Room, room_of
 from jobs.words import Cause
 
 UPLOAD_SECONDS = 300.0  # 200 to 256 MB bodies
@@ -44,6 +45,7 @@ class Session:
 
     own_url = ""  # where the provider lives when the endpoint does not say
     ahead = 0.0  # seconds that our clock is ahead of the provider's, by the Date of its last answer
+    room: Room | None = None
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -102,6 +104,7 @@ class Session:
             return self.checked(response)
 
     def checked(self, response: httpx2.Response) -> httpx2.Response:
+        self.room = room_of(response.headers) or self.room
         with suppress(TypeError, ValueError, IndexError):
             self.ahead = time.time() - parsedate_to_datetime(response.headers.get("date", "")).timestamp()
         if not 200 <= response.status_code < 300:  # the SDKs raise for 4xx and 5xx; what is left are redirects
