@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import islice
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -25,7 +26,7 @@ from jobs.engine.reject import close_unanswered
 from jobs.engine.remote import calling
 from jobs.engine.windows import windows_of
 from jobs.errors import BadInput, ProviderError
-from jobs.models import Batch, Event
+from jobs.models import Batch, Event, Job
 from jobs.providers.base import Provider
 from jobs.words import BatchState, Lane
 
@@ -56,6 +57,13 @@ def reason_of(batch: Batch, now: datetime | None = None) -> str:
 
 def _past(since: datetime | None, wait: timedelta, now: datetime) -> bool:
     return since is not None and now > since + wait
+
+
+def stuck_of(job: Job) -> list[tuple[Batch, str]]:
+    """Batches of a job that may be given up now, the first twenty, each with its reason. One query."""
+    open_ones = Batch.objects.filter(job=job, state__in=STATES, round__lane=Lane.BATCH).select_related("round", "connection")
+    found = ((batch, reason_of(batch)) for batch in open_ones.order_by("round__number", "number"))
+    return list(islice(((batch, reason) for batch, reason in found if reason), 20))
 
 
 def risk_in_words(batch: Batch) -> str:

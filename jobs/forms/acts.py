@@ -7,6 +7,7 @@ from decimal import Decimal
 from django import forms
 
 CONFIRM = "send again"
+GIVE_UP = "give up"
 
 
 class CapForm(forms.Form):
@@ -39,6 +40,19 @@ class AgainForm(forms.Form):
     confirm = forms.CharField(max_length=40, required=False, label=f"Type “{CONFIRM}” to accept the risk")
 
     def clean_confirm(self) -> str:
-        if self.cleaned_data["confirm"].strip().lower() != CONFIRM:
-            raise forms.ValidationError(f"Type “{CONFIRM}” to accept the risk. Nothing was sent.")
-        return CONFIRM
+        return _typed(self.cleaned_data["confirm"], CONFIRM, "Nothing was sent.")
+
+
+class GiveUpForm(forms.Form):
+    """Giving a batch up on purpose: the risk is accepted by typing it."""
+
+    confirm = forms.CharField(max_length=40, required=False, label=f"Type “{GIVE_UP}” to accept the risk")
+
+    def clean_confirm(self) -> str:
+        return _typed(self.cleaned_data["confirm"], GIVE_UP, "Nothing was changed.")
+
+
+def _typed(text: str, wanted: str, else_: str) -> str:
+    if text.strip().lower() != wanted:
+        raise forms.ValidationError(f"Type “{wanted}” to accept the risk. {else_}")
+    return wanted

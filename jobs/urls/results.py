@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("jobs/<uuid:pk>/cap/", job_acts.job_cap, name="job-cap"),
     path("jobs/<uuid:pk>/approve/", job_acts.job_approve, name="job-approve"),
     path("jobs/<uuid:pk>/batches/<uuid:batch_pk>/decide/", job_acts.batch_decide, name="job-decide"),
+    path("jobs/<uuid:pk>/batches/<uuid:batch_pk>/give-up/", job_acts.batch_give_up, name="job-give-up"),
     path("jobs/<uuid:pk>/failures/", failures.job_failures, name="job-failures"),
     path("jobs/<uuid:pk>/retry/", retry.job_retry, name="job-retry"),
     path("jobs/<uuid:pk>/rows/", results.job_rows, name="job-rows"),

@@ -11,10 +11,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs.access import get_job, member
-from jobs.engine import budget, decide, history, orphans, rescue
+from jobs.engine import budget, decide, give_up, history, orphans, rescue
 from jobs.errors import BadInput
 from jobs.formats import usd
-from jobs.forms.acts import AdoptForm, AgainForm, CapForm
+from jobs.forms.acts import AdoptForm, AgainForm, CapForm, GiveUpForm
 from jobs.models import Batch, Job
 from jobs.queries.job import Facts, JobPage, Usual
 from jobs.queries.job_acts import rescue_of
@@ -38,6 +38,7 @@ def acts_of(job: Job, page: JobPage, usual: Usual | None) -> dict[str, Any]:
     return {
         "rescue": rescue_of(job, page.facts, offered.rows, offered.realtime, offered.batch, offered.more, usual),
         "held": held,
+        "stuck": give_up.stuck_of(job) if page.facts.n_on_batch_lane else [],
         "cap_form": CapForm(initial={"cap_usd": held.enough}) if held else None,
     }
 
@@ -130,9 +131,40 @@ def batch_decide(request: HttpRequest, pk: UUID, batch_pk: UUID) -> HttpResponse
         "risk": decide.risk_in_words(batch),
         "risk_usd": decide.risk_of(batch),
         "problem": problem,
+        "stuck": give_up.reason_of(batch),
         "crumbs": [("Jobs", link("job-list")), (job.name, link("job-detail", job.pk))],
     }
     return render(request, "jobs/decide.html", context, status=422 if request.method == "POST" else 200)
+
+
+@require_http_methods(["GET", "POST"])
+@member(Role.ADMIN)
+def batch_give_up(request: HttpRequest, pk: UUID, batch_pk: UUID) -> HttpResponse:
+    """A batch that the provider never ends, or does not know any more: close it without answers, and bear the risk."""
+    job = get_job(request, pk, Role.ADMIN)
+    batch = get_object_or_404(Batch.objects.select_related("connection", "round", "job"), pk=batch_pk, job=job)
+    reason = give_up.reason_of(batch)
+    if not reason:
+        messages.info(request, f"Batch {batch.number} is not one to give up: it has come back, or is still within its time.")
+        return redirect("job-detail", pk=job.pk)
+    form, problem = GiveUpForm(request.POST or None), None
+    if request.method == "POST" and form.is_valid():
+        try:
+            give_up.give_up(batch, request.user)  # type: ignore[arg-type]
+            messages.success(request, f"Batch {batch.number} is given up. Its rows are under Failures as “No answer came back”.")
+            return redirect("job-detail", pk=job.pk)
+        except BadInput as error:
+            problem = error
+    context = {
+        "job": job,
+        "batch": batch,
+        "reason": reason,
+        "form": form,
+        "risk": give_up.risk_in_words(batch),
+        "problem": problem,
+        "crumbs": [("Jobs", link("job-list")), (job.name, link("job-detail", job.pk))],
+    }
+    return render(request, "jobs/give_up.html", context, status=422 if request.method == "POST" else 200)
 
 
 def _say(request: HttpRequest, error: BadInput) -> None:

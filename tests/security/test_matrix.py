@@ -53,6 +53,7 @@ RULES: dict[str, tuple[Role | None, Role | None]] = {
     "job-cap": (NO, A),
     "job-approve": (NO, X),
     "job-decide": (X, X),
+    "job-give-up": (X, X),
     "job-failures": (V, NO),
     "job-retry": (A, A),
     "job-rows": (V, NO),

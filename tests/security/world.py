@@ -59,6 +59,7 @@ def build(people: Any, sandbox: Any, word: Any = lambda plain: plain, cells: byt
         "launch-like": [job.pk],
         "job-row": [job.pk, 0],
         "job-decide": [job.pk, job.batches.values_list("pk", flat=True).first()],
+        "job-give-up": [job.pk, job.batches.values_list("pk", flat=True).first()],
         "job-row-prompt": [job.pk, 0],
         "job-download": [job.pk, "csv"],
         "signin-link": ["none"],
