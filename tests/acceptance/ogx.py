@@ -94,13 +94,12 @@ def installed() -> Path:
 
 
 @contextmanager
-def serving(folder: Path, url: str) -> Iterator[str]:
-    """The base URL (without /v1) of an ogx whose models are those of the endpoint `url`. Its state lives in `folder`."""
+def serving(folder: Path, url: str, port: int = 0) -> Iterator[str]:
+    """The base URL (without /v1) of an ogx whose models are those of the endpoint `url`. Its state lives in `folder`; it is killed at
+    the end, and started once more on the same folder and port it goes on with what it wrote down."""
     command = installed()
     folder.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port or free_port()
     config = folder / "config.yaml"
     config.write_text(CONFIG.format(url=url, folder=folder, port=port))
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"}
@@ -113,6 +112,12 @@ def serving(folder: Path, url: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

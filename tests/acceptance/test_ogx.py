@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.sandbox import Sandbox
-from tests.acceptance.ogx import NotHere, installed, serving
+from tests.acceptance.ogx import NotHere, free_port, installed, serving
 from tests.headless.tool import Headless, job_id_of, read_csv
 
 pytestmark = pytest.mark.ogx
@@ -67,6 +69,56 @@ def test_rows_that_fail_there_say_why(place: tuple[Headless, Sandbox]) -> None:
     failed = [row for row in rows if row[3] != "succeeded"]
     assert (len(rows), len(failed)) == (N, N // 6)
     assert all("This row is not liked." in row[5] for row in failed)
+
+
+@pytest.mark.parametrize("manner", ["openai", "anthropic"])
+def test_batch_that_is_stuck_for_ever_after_a_restart(manner: str, tmp_path: Path) -> None:
+    """The server is killed in mid-batch and started again: it says that the batch runs, for ever, and a cancel changes nothing.
+    batchui keeps asking, sends nothing twice by itself, and an operator ends it; the rows can then be sent again."""
+    try:
+        installed()
+    except NotHere as error:
+        pytest.skip(str(error))
+    tool = Headless(tmp_path)
+    tool.env["BATCHUI_PATIENCE_SECONDS"] = "1"
+    tool.write("in.csv", "id,text\n" + "".join(f"{i:05d},the app crashes {i}\n" for i in range(N)))
+    tool.write("prompt.txt", "Answer with one of: billing, bug or other.\n{{ text }}")
+    files = ("--dataset", "in.csv", "--prompt", "prompt.txt", "--out", "out.csv")
+    model = ("--connection", manner, "--model", "model/gpt-6-luna", "--param", "max_output_tokens=50", "--poll-seconds", 0.2)
+    port = free_port()
+    with Sandbox(tmp_path / "sandbox") as sandbox:
+        slow = sandbox.control("arm", verb="chat", fault="hang", seconds=60, times=0)
+        with serving(tmp_path / "server", sandbox.openai_url, port) as url:
+            tool.connect(manner, "openai-compatible" if manner == "openai" else "anthropic", f"{url}/v1" if manner == "openai" else url)
+            job = tool.start("run_job", *files, *model)
+            assert job.stdout is not None
+            job_id = job_id_of(job.stdout.readline())
+            _until(lambda: sandbox.control("executed"))  # some rows have reached the model
+        sandbox.control("disarm", id=slow["id"])
+        with serving(tmp_path / "server", sandbox.openai_url, port):
+            _until(lambda: "at the provider" in tool.run("job", job_id)[1])
+            n_ran = len(sandbox.control("executed"))
+            assert tool.run("job", job_id, "--batch", 1, "--give-up")[0] == 2  # not as long as nobody asked it to stop
+            assert tool.run("job", job_id, "--cancel")[0] == 0
+            _until(lambda: "asked to cancel it, and has not ended it" in tool.run("job", job_id)[1])
+            assert job.poll() is None  # it goes on asking
+            status, out, err = tool.run("job", job_id, "--batch", 1, "--give-up")
+            assert (status, "may have answered some of its 60 rows" in err) == (0, True), err
+            out, err = job.communicate(timeout=60)
+            assert (job.returncode, out.splitlines()[-1:]) == (1, ["Cancelled: 60 missing"]), err
+            _, rows = read_csv(tmp_path / "out.csv")
+            assert [(row[2], row[3], row[4]) for row in rows] == [(str(i), "missing", "no_answer") for i in range(N)]
+            assert len(sandbox.control("executed")) == n_ran  # nothing was sent again by itself
+            status, out, err = tool.run("run_job", "--resume", job_id, "--retry", "--out", "out.csv", "--poll-seconds", 0.2)
+            assert (status, out.splitlines()[-1:]) == (0, ["Completed: 60 succeeded"]), err
+            assert len(sandbox.control("executed")) == n_ran + N
+
+
+def _until(holds: Any, seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
 
 
 def _lines(job: Path) -> list[dict]:  # type: ignore[type-arg]
