@@ -15,8 +15,9 @@ import numpy as np
 import orjson
 from django.utils import timezone
 
+from jobs import formats
 from jobs.costs.prices import PriceSheet, price_rows
-from jobs.engine import crash, places, second_look
+from jobs.engine import crash, places, remote_files, second_look, shelf
 from jobs.engine.lease import Lease
 from jobs.engine.log import move, note
 from jobs.engine.reject import close_with, draft_of
@@ -37,6 +38,7 @@ from jobs.words import BatchState, Cause, Lane, OutcomeKind
 CHUNK = 1 << 20
 GONE = "gone"  # a file in the results folder: the provider had thrown the results away
 NO_FILES_TRIES = 4
+ANSWERED = (OutcomeKind.SUCCEEDED, OutcomeKind.INVALID)
 PORTION = 10_000
 TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens")
 LINE = (
@@ -64,6 +66,7 @@ def fetch(batch: Batch, lease: Lease) -> None:
     try:
         with lease.kept(), calling(batch.connection) as provider:
             remote = provider.get(batch.provider_batch_id)
+            batch.results_expire_at = min(filter(None, (batch.results_expire_at, remote.results_expire_at)), default=None)  # or archived
             if reason := _not_yet(batch, remote):
                 _later(batch, lease, reason)
                 return
@@ -77,7 +80,9 @@ def fetch(batch: Batch, lease: Lease) -> None:
         _not_fetched(batch, lease, error)
         return
     words = f"Batch {batch.number}: results are here, {sum(file.stat().st_size for file in files):,} bytes"
-    move(batch, lease, BatchState.FETCHED, words, n_errors=0, wait_reason="", provider_raw=remote.raw)
+    told: dict[str, Any] = {"provider_raw": remote.raw, "results_expire_at": batch.results_expire_at}
+    move(batch, lease, BatchState.FETCHED, words, n_errors=0, wait_reason="", **told)
+    shelf.fetched(batch)
 
 
 def _not_yet(batch: Batch, remote: RemoteBatch) -> str:
@@ -97,11 +102,11 @@ def _later(batch: Batch, lease: Lease, words: str, error: ProviderError | None =
 
 
 def _not_fetched(batch: Batch, lease: Lease, error: ProviderError) -> None:
-    gone = error.status in (404, 410) and batch.results_expire_at is not None and timezone.now() > batch.results_expire_at
-    if gone:
+    if error.status in (404, 410) and shelf.is_over(batch):
         write_whole(places.results_folder(batch) / GONE, b"")
         words = f"Batch {batch.number}: its results were no longer at the provider; what ran was paid, so only a person sends it again"
         move(batch, lease, BatchState.FETCHED, words, problem=error.message[:1000], n_errors=0, wait_reason="")
+        shelf.fetched(batch)
         return
     if error.cause is Cause.AUTH:
         Connection.objects.filter(pk=batch.connection_id).update(problem=error.message[:500])
@@ -109,6 +114,7 @@ def _not_fetched(batch: Batch, lease: Lease, error: ProviderError) -> None:
     else:
         words = f"the results cannot be fetched yet: {error.message}"
     _later(batch, lease, words, error)
+    shelf.warn(batch, error.message)
 
 
 def collect(batch: Batch, lease: Lease) -> None:
@@ -136,8 +142,9 @@ def collect(batch: Batch, lease: Lease) -> None:
     close_with(batch, lease, BatchState.SETTLED, strays=gathering.strays, provisional=False)
     crash.point("after settled")
     _say_strays(batch, gathering.strays)
+    _say_counts(batch)
     if batch.connection.delete_remote_files and batch.round.lane == Lane.BATCH:
-        delete_remote(batch)
+        remote_files.delete(batch)
 
 
 @contextmanager
@@ -359,17 +366,15 @@ def _ours(line: bytes) -> Answer:
         return Answer("", OutcomeKind.FAILED, Cause.UNREADABLE)
 
 
+def _say_counts(batch: Batch) -> None:
+    """Where the provider counts other than its files do, the files count, and the timeline says so."""
+    said, answered = batch.provider_counts.get("succeeded"), sum(batch.outcomes.get(kind.value, 0) for kind in ANSWERED)
+    if batch.round.lane == Lane.BATCH and said is not None and said != answered:
+        text = f"Batch {batch.number}: the provider counted {formats.count(said, 'answer')}, its files hold {answered:,}; the files count"
+        note(batch.job, "batch:counts", text, batch, said=said, answered=answered)
+
+
 def _say_strays(batch: Batch, strays: dict[str, int]) -> None:
     if strays:
         told = ", ".join(f"{n:,} {what}" for what, n in sorted(strays.items()))
         note(batch.job, "batch:strays", f"Batch {batch.number}: lines that belong to no row of it were set aside ({told})", batch, **strays)
-
-
-def delete_remote(batch: Batch) -> None:
-    """Remove the provider's copies; ours are whole. A failure costs nothing but their retention."""
-    try:
-        with calling(batch.connection) as provider:
-            provider.delete(provider.get(batch.provider_batch_id))
-        note(batch.job, "batch:deleted", f"Batch {batch.number}: files at the provider deleted", batch)
-    except ProviderError as error:
-        note(batch.job, "batch:not-deleted", f"Batch {batch.number}: files at the provider could not be deleted: {error.message}", batch)

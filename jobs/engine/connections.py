@@ -14,12 +14,13 @@ from django.views.decorators.debug import sensitive_variables
 
 from batchui import local
 from jobs.engine import audit_log
+from jobs.engine.pump import nudge
 from jobs.engine.remote import calling, seal_key
 from jobs.errors import BadInput, ProviderError
 from jobs.models import Connection, Workspace
 from jobs.providers.base import Limits
 from jobs.providers.http import check_base_url
-from jobs.words import BatchState, JobState, ProviderKind
+from jobs.words import CLOSED, BatchState, JobState, ProviderKind
 
 _KEY = re.compile(r"[\x21-\x7e]{1,500}\Z")
 
@@ -74,6 +75,9 @@ def save_connection(
         if Connection.objects.filter(workspace=workspace, name=name).exclude(pk=connection.pk).exists():
             raise BadInput(f"There is a connection “{name}” already.", "Choose another name.")
         connection.save()
+        if key and not made:  # what waits for a key that works goes on now
+            connection.batches.exclude(state__in=CLOSED).filter(next_look_at__gt=timezone.now()).update(next_look_at=timezone.now())
+            transaction.on_commit(lambda: nudge("connection", connection.pk))
         audit_log.write(workspace, user, "connection added" if made else "connection changed", name, key_changed=bool(key))
     return connection, made
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from jobs.engine import twins
+from jobs.engine import shelf, twins
 from jobs.engine.headroom import headroom, learn, learn_tokens, token_limit
 from jobs.engine.lease import Lease, LostLease, claim
 from jobs.engine.listing import Walked
@@ -115,6 +115,9 @@ def _get_one(batch: Batch, provider: Provider, known: dict[str, RemoteBatch]) ->
         if error.status != 404:
             _say(batch, error, f"cannot ask the provider: {error.message}")
             return error
+        if shelf.is_over(batch):
+            _forgotten(batch)
+            return None
         # A 404 is no verdict: seen seconds after a create, and for batches of another project's key.
         age = timezone.now() - (batch.submitted_at or batch.created_at)
         words = "the provider does not know this batch at the moment; asking again" + (
@@ -122,6 +125,20 @@ def _get_one(batch: Batch, provider: Provider, known: dict[str, RemoteBatch]) ->
         )
         _say(batch, error, words, cap=300)
         return None
+
+
+def _forgotten(batch: Batch) -> None:
+    """Not known at the provider, and past the life of its results: nothing can come of it any more. The collection says so of its rows."""
+    lease = claim(Batch, batch.pk, state=BatchState.SUBMITTED, provider_batch_id=batch.provider_batch_id)
+    if lease is None:
+        return
+    words = f"Batch {batch.number}: the provider does not know it any more, and its results would be gone by now"
+    try:
+        move(batch, lease, BatchState.ENDED, words, wait_reason="", ended_at=timezone.now(), n_errors=0, next_look_at=timezone.now())
+    except LostLease:
+        pass
+    finally:
+        lease.release(timezone.now())
 
 
 def _say(batch: Batch, error: ProviderError, words: str, cap: float = 120) -> None:
@@ -159,6 +176,7 @@ def _say_trouble(connection: Connection, due: list[Batch], error: ProviderError)
     Connection.objects.filter(pk=connection.pk).update(problem=words[:500])
     for batch in due:
         _say(batch, error, words)
+        shelf.warn(batch, error.message)
 
 
 def take_note(batch: Batch, remote: RemoteBatch) -> None:

@@ -1,21 +1,21 @@
-"""The sweep: once an hour, look after what no step looks after any more: twins, late and given-up batches, files to delete at the provider."""
+"""The sweep: once an hour, look after what no step looks after any more: twins, late and given-up batches, files at the provider."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 from django.db.models import Q
 from django.utils import timezone
 
-from jobs.engine import give_up, twins
-from jobs.engine.collect import delete_remote
+from jobs.engine import give_up, remote_files, twins
 from jobs.engine.listing import Walked
 from jobs.engine.log import note
 from jobs.engine.remote import calling
 from jobs.errors import BatchuiError
 from jobs.models import Batch, Connection, Event
 from jobs.providers.base import Provider, RemoteBatch
-from jobs.words import BatchState, Lane
+from jobs.words import Lane
 
 FOR = timedelta(days=30)  # as long as results can turn up
 MAX_PAGES = 50
@@ -28,19 +28,14 @@ def sweep() -> None:
     recent = Batch.objects.filter(round__lane=Lane.BATCH).filter(Q(settled_at__gte=since) | Q(settled_at__isnull=True))
     for connection in Connection.objects.filter(batches__in=recent).distinct():
         mine = recent.filter(connection=connection)
-        try:
-            with calling(connection) as provider:
-                doubled = list(mine.filter(events__kind=twins.SEEN).distinct())
-                twins.cancel_twins(doubled, provider)
-                twins.follow_twins(doubled, provider)
-                give_up.follow_given_up(list(mine.filter(events__kind=give_up.GIVEN_UP).distinct()), provider)
-                late_ones(list(mine.exclude(past_tokens=[]).select_related("job")), provider)
-        except BatchuiError:
-            continue
-        if connection.delete_remote_files:
-            told = Event.objects.filter(kind__in=["batch:deleted", "batch:not-deleted"]).values("batch")
-            for batch in mine.filter(state=BatchState.SETTLED).exclude(pk__in=told).select_related("job", "connection"):
-                delete_remote(batch)
+        with suppress(BatchuiError), calling(connection) as provider:
+            doubled = list(mine.filter(events__kind=twins.SEEN).distinct())
+            twins.cancel_twins(doubled, provider)
+            twins.follow_twins(doubled, provider)
+            give_up.follow_given_up(list(mine.filter(events__kind=give_up.GIVEN_UP).distinct()), provider)
+            late_ones(list(mine.exclude(past_tokens=[]).select_related("job")), provider)
+        with suppress(BatchuiError):
+            remote_files.delete_all(connection, mine)
 
 
 def late_ones(batches: list[Batch], provider: Provider) -> list[str]:

@@ -132,7 +132,7 @@ def anthropic_batch(raw: Any, result_days: int = 29) -> RemoteBatch:
         created_at=created_at,
         ended_at=lines.time_of(raw.get("ended_at")) if ended else None,
         expires_at=lines.time_of(raw.get("expires_at")),
-        results_expire_at=created_at + timedelta(days=result_days) if created_at else None,
+        results_expire_at=lines.time_of(raw.get("archived_at")) or (created_at + timedelta(days=result_days) if created_at else None),
         n_requests=sum(known) if known else None,
         n_succeeded=numbers.get("succeeded"),
         n_failed=numbers.get("errored"),

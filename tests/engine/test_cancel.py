@@ -12,7 +12,7 @@ from jobs.engine.launch import new_token
 from jobs.engine.lease import Lease, claim
 from jobs.engine.retry import retry
 from jobs.errors import BadInput
-from jobs.models import AuditEntry, Batch, Connection, Job
+from jobs.models import AuditEntry, Batch, Job
 from jobs.rows.choose import Wanted
 from tests.engine.test_reconcile import die_at
 from tests.engine.world import KEY, batch_of, creates, ended, finish, kinds, look, plan_here, texts

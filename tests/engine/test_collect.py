@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from django.utils import timezone
 
-from jobs.engine import collect, crash, places
+from jobs.engine import collect, crash, places, sweep
 from jobs.engine.advance import advance_batch
 from jobs.engine.lease import LostLease, claim
 from jobs.models import Batch, Connection, Job
@@ -278,6 +278,91 @@ def test_files_at_the_provider_go_after_collection_if_the_connection_says_so(mak
     settled(batch_of(job), sandbox)
     assert sandbox.control("")["files"] == []
     assert texts(job, "batch:deleted") == ["Batch 1: files at the provider deleted"]
+
+
+def test_files_that_cannot_be_deleted_now_are_deleted_by_the_sweep(make: Any, connect: Any, sandbox: Any) -> None:
+    job = make(connection=connect(delete_remote_files=True))
+    sandbox.control("arm", verb="files.delete", fault="status", status=503, times=2)
+    settled(batch_of(job), sandbox)
+    assert len(sandbox.control("")["files"]) == 2
+    for _ in range(3):
+        sweep.sweep()
+    assert sandbox.control("")["files"] == []
+    assert texts(job, "batch:delete") == [
+        "Batch 1: files at the provider could not be deleted yet, which is tried again every hour: "
+        "The provider answered with an error (HTTP 503). It said: The engine is currently overloaded.",
+        "Batch 1: files at the provider deleted",
+    ]
+
+
+@pytest.mark.parametrize("fault", [{"verb": "batches.create", "fault": "status", "status": 400}, {"orders": "fail=empty_file"}], ids=str)
+def test_file_of_a_refused_batch_is_deleted_too(make: Any, connect: Any, sandbox: Any, fault: Any) -> None:
+    job = make(connection=connect(delete_remote_files=True))
+    sandbox.control("arm", **fault)
+    batch = look(batch_of(job))
+    if batch.state == "submitted":
+        sandbox.control("advance", seconds=60)
+        batch = look(batch)
+    assert (batch.state, len(sandbox.control("")["files"])) == ("rejected", 1)
+    sweep.sweep()
+    assert sandbox.control("")["files"] == []
+
+
+def test_file_of_a_batch_that_still_runs_there_stays(make: Any, connect: Any, sandbox: Any) -> None:
+    """Given up here, and not ended there: without its file it could not go on."""
+    job = make(connection=connect(delete_remote_files=True), model="gpt-6-luna+never")
+    batch = look(batch_of(job))
+    Batch.objects.filter(pk=batch.pk).update(state="settled", settled_at=timezone.now())
+    sweep.sweep()
+    assert len(sandbox.control("")["files"]) == 1
+    assert texts(job, "batch:delete")[0].endswith("which is tried again every hour: it has not ended there")
+
+
+COUNTS = [
+    ("openai", "counts=zero", ["Batch 1: the provider counted 0 answers, its files hold 6; the files count"]),
+    ("openai", "missing=1", ["Batch 1: the provider counted 6 answers, its files hold 5; the files count"]),
+    ("anthropic", "counts=zero", ["Batch 1: the provider counted 0 answers, its files hold 6; the files count"]),
+    ("openai", "errors=2,badschema=1", []),
+    ("anthropic", "expire=50%", []),
+]
+
+
+@pytest.mark.parametrize(("kind", "orders", "told"), COUNTS, ids=lambda each: each if isinstance(each, str) else "")
+def test_counts_that_are_wrong_are_said_and_not_believed(make: Any, sandbox: Any, kind: str, orders: str, told: list[str]) -> None:
+    model = "claude-haiku-4-5" if kind == "anthropic" else "gpt-6-luna"
+    job = make(kind=kind, model=f"{model}+{orders}", schema=SCHEMA if "badschema" in orders else None)
+    settled(batch_of(job), sandbox)
+    assert texts(job, "batch:counts") == told
+
+
+def test_person_is_asked_before_the_shelf_life_is_over(make: Any, sandbox: Any) -> None:
+    job = make()
+    batch = ended(batch_of(job), sandbox)
+    sandbox.control("revoke", key=KEY)
+    batch = look(batch)
+    job.refresh_from_db()
+    assert job.needs == ""
+    Batch.objects.filter(pk=batch.pk).update(ended_at=timezone.now() - timedelta(hours=49))
+    batch = look(batch_of_pk(batch))
+    job.refresh_from_db()
+    assert job.needs.startswith(
+        f"Results wait at the provider: those of batch 1 cannot be fetched. It keeps them until {batch.results_expire_at:%d %B %Y}. ("
+    )
+    sandbox.control("restore")
+    look(batch)
+    job.refresh_from_db()
+    assert (job.needs, kinds(job)) == ("", {"succeeded": 6})
+
+
+def test_archived_results_are_gone(make: Any, sandbox: Any) -> None:
+    job = make(kind="anthropic", max_attempts=3)
+    batch = ended(batch_of(job), sandbox)
+    sandbox.control("arm", verb="batches.get", fault="merge", merge={"archived_at": "2026-11-01T00:00:00Z", "results_url": None}, times=0)
+    sandbox.control("arm", verb="batches.results", fault="status", status=404, times=0)
+    batch = look(batch)
+    for _ in range(6):
+        batch = look(batch) if batch.state != "settled" else batch
+    assert by_cause(batch) == {"no_answer": 6}
 
 
 def test_files_stay_otherwise(make: Any, sandbox: Any) -> None:

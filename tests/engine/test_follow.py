@@ -101,6 +101,17 @@ def test_404_is_no_verdict(make: Any, sandbox: Any) -> None:
     assert kinds(finish(job, sandbox)) == {"succeeded": 6}
 
 
+def test_batch_that_is_forgotten_past_its_shelf_life_ends_without_an_answer(make: Any, sandbox: Any) -> None:
+    """Nobody can ever fetch it; its rows were perhaps paid, so only a person sends them again."""
+    job = make(max_attempts=3)
+    batch = look(batch_of(job))
+    sandbox.control("arm", verb="batches.get", fault="status", status=404, times=0)
+    Batch.objects.filter(pk=batch.pk).update(results_expire_at=timezone.now() - timedelta(hours=1))
+    job = finish(job, sandbox)
+    assert (job.state, kinds(job), creates(sandbox)) == ("failed", {"missing": 6}, 1)
+    assert "Batch 1: the provider does not know it any more, and its results would be gone by now" in texts(job, "batch:ended")
+
+
 TROUBLE = [
     ({"fault": "status", "status": 503}, "cannot ask the provider: The provider answered with an error (HTTP 503)."),
     ({"fault": "html"}, "cannot ask the provider: The server answered with a web page (HTTP 200), not as an API."),

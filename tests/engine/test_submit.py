@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from jobs.engine import headroom
 from jobs.engine.advance import advance_batch
+from jobs.engine.connections import save_connection
 from jobs.engine.windows import soon
 from jobs.models import Batch, Connection, Job
 from tests.engine.world import KEY, batch_of, batch_of_pk, creates, finish, hurry, kinds, look, settled, texts
@@ -135,6 +136,24 @@ def test_key_revoked_mid_job_holds_the_rest_until_it_works(make: Any, sandbox: A
     job = finish(job, sandbox)
     assert (kinds(job), creates(sandbox), job.needs) == ({"succeeded": 6}, 2, "")
     assert Connection.objects.get(pk=job.connection_id).problem == ""
+
+
+@pytest.mark.parametrize("kind", DIALECTS)
+def test_new_key_lets_the_job_go_on_by_itself(make: Any, sandbox: Any, people: Any, kind: str) -> None:
+    job = make(kind=kind, per_batch=3)
+    first = look(batch_of(job, 1))
+    sandbox.control("revoke", key=KEY)
+    first, second = look(first), look(batch_of(job, 2))
+    Batch.objects.filter(job=job).update(next_look_at=soon(60))
+    connection = Connection.objects.get(pk=job.connection_id)
+    save_connection(
+        people.home, people.owner, name=connection.name, kind=kind, base_url=connection.base_url, key="sk-new-1234567890",
+        connection=connection, by_operator=True,
+    )  # fmt: skip
+    due_at = set(job.batches.values_list("next_look_at", flat=True))
+    assert max(due_at) <= timezone.now()
+    job = finish(job, sandbox)
+    assert (kinds(job), creates(sandbox), job.needs) == ({"succeeded": 6}, 2, "")
 
 
 @pytest.mark.parametrize("kind", DIALECTS)
