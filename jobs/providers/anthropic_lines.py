@@ -120,6 +120,7 @@ def _plain(data: dict[str, Any]) -> Answer | None:
         and block["type"] == "text"
         and type(text) is type(custom_id) is type(model) is type(message_id) is str
         and type(fresh) is type(cached) is type(answered) is int
+        and fresh | cached
         and 0 <= fresh | cached | answered <= lines.MOST_TOKENS  # all bits set: none is below 0 or above
         and not (usage.get("cache_creation_input_tokens") or usage.get("output_tokens_details") or text.isspace())
         and not ("\0" in text or "\0" in custom_id)
@@ -180,7 +181,7 @@ def _answered(custom_id: str, message: dict[str, Any]) -> Answer:
         answer.request_id = message_id
     if type(usage) is dict and usage:
         _count(answer, usage)
-        answer.billed = "paid"
+        answer.billed = "paid" if answer.input_tokens else "unknown"  # each prompt has a token: a count of none tells nothing
     else:
         answer.billed = "unknown"
     return answer

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from array import array
+from functools import partial
 from typing import Any
 
 import orjson
 
 from jobs.providers import errors, lines
 from jobs.providers.base import Answer, RequestSpec
-from jobs.words import Cause, OutcomeKind
+from jobs.words import Cause, OutcomeKind, PromptKind
 
 _OK = OutcomeKind.SUCCEEDED
 _INVALID = OutcomeKind.INVALID
@@ -23,7 +24,7 @@ def decode(line: bytes, spec: RequestSpec) -> Answer:
         answer = _plain(orjson.loads(line))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         answer = None
-    return answer or lines.safe_decode(line, read)
+    return answer or lines.safe_decode(line, read if spec.kind != PromptKind.EMBED else partial(read, dimensions=spec.params.get("dimensions")))
 
 
 def _plain(data: dict[str, Any]) -> Answer | None:
@@ -43,6 +44,7 @@ def _plain(data: dict[str, Any]) -> Answer | None:
         and choice["finish_reason"] == "stop"
         and type(text) is type(custom_id) is type(model) is type(request_id) is str
         and type(asked) is type(answered) is type(cached) is type(written) is type(reasoning) is int
+        and asked
         and 0 <= asked | answered | cached | written | reasoning <= lines.MOST_TOKENS  # all bits set: none is below 0 or above
         and not (message.get("refusal") or body.get("error") or "\0" in text or "\0" in custom_id or text.isspace())
         and text
@@ -52,8 +54,8 @@ def _plain(data: dict[str, Any]) -> Answer | None:
     return None
 
 
-def read(data: dict[str, Any]) -> Answer:
-    """The Answer of a parsed result line."""
+def read(data: dict[str, Any], dimensions: Any = None) -> Answer:
+    """The Answer of a parsed result line. `dimensions`: the length that was asked of embeddings."""
     custom_id = data.get("custom_id")
     if type(custom_id) is not str:
         custom_id = lines.text_of(custom_id)
@@ -66,7 +68,7 @@ def read(data: dict[str, Any]) -> Answer:
     status = response.get("status_code", 200)
     request_id = response.get("request_id")
     if type(body) is dict and (status == 200 or status is None) and not body.get("error"):
-        answer = _answered(custom_id, body)
+        answer = _answered(custom_id, body, dimensions)
         if type(request_id) is str:
             answer.request_id = request_id
         return answer
@@ -107,14 +109,14 @@ def _refused(custom_id: str, status: int, body: Any, error: Any) -> Answer:
     return answer
 
 
-def _answered(custom_id: str, body: dict[str, Any]) -> Answer:
+def _answered(custom_id: str, body: dict[str, Any], dimensions: Any = None) -> Answer:
     choices = body.get("choices")
     if choices and type(choices) is list:
         answer = _chat(custom_id, choices[0])
     elif "output" in body or body.get("object") == "response":
         answer = _responses(custom_id, body)
     elif "data" in body:
-        answer = _embedding(custom_id, body["data"])
+        answer = _embedding(custom_id, body["data"], dimensions)
     elif "results" in body:
         results = body["results"]
         one = results[0] if isinstance(results, list) and len(results) == 1 else results
@@ -127,7 +129,7 @@ def _answered(custom_id: str, body: dict[str, Any]) -> Answer:
     usage = body.get("usage")
     if type(usage) is dict and usage:
         _count(answer, usage)
-        answer.billed = "paid"
+        answer.billed = "paid" if answer.input_tokens else "unknown"  # each prompt has a token: a count of none tells nothing
     elif "results" not in body:  # moderation is free and has no usage
         answer.billed = "unknown"
     return answer
@@ -181,11 +183,17 @@ def _responses(custom_id: str, body: dict[str, Any]) -> Answer:
     return _judged(custom_id, text, lines.text_of(reason or body.get("status")), refusal)
 
 
-def _embedding(custom_id: str, data: Any) -> Answer:
+def _embedding(custom_id: str, data: Any, dimensions: Any = None) -> Answer:
     vectors = [_vector(item.get("embedding")) for item in data if isinstance(item, dict)] if isinstance(data, list) else []
     if not vectors or not vectors[0]:
         return Answer(custom_id, _INVALID, Cause.EMPTY, "The answer has no embedding.")
-    return Answer(custom_id, _OK, text=orjson.dumps(vectors[0] if len(vectors) == 1 else vectors).decode())
+    text = orjson.dumps(vectors[0] if len(vectors) == 1 else vectors).decode()
+    if not all(type(vector) is list and set(map(type, vector)) <= {int, float} for vector in vectors):
+        return Answer(custom_id, _INVALID, Cause.UNKNOWN, "The embedding is not a list of numbers.", text)
+    if type(dimensions) is int and (lengths := {len(vector) for vector in vectors}) != {dimensions}:
+        said = f"The embedding has {max(lengths):,} numbers, and {dimensions:,} were asked for."
+        return Answer(custom_id, _INVALID, Cause.SCHEMA_MISMATCH, said, text)
+    return Answer(custom_id, _OK, text=text)
 
 
 def _vector(value: Any) -> Any:

@@ -246,6 +246,28 @@ READ: dict[str, tuple[str, bytes, OutcomeKind, Cause | None, str | None, str]] =
         "paid",
     ),
     "no embedding": ("openai", openai({"data": [], "usage": {"prompt_tokens": 5}}), INVALID, Cause.EMPTY, None, "paid"),
+    "embedding of text": (
+        "openai",
+        openai({"data": [{"embedding": ["a"]}], "usage": {"prompt_tokens": 5}}),
+        INVALID,
+        Cause.UNKNOWN,
+        '["a"]',
+        "paid",
+    ),
+    "embedding of nulls": (
+        "openai",
+        openai({"data": [{"embedding": [None]}], "usage": {"prompt_tokens": 5}}),
+        INVALID,
+        Cause.UNKNOWN,
+        "[null]",
+        "paid",
+    ),
+    "usage of nulls": ("openai", openai(chat(usage={"prompt_tokens": None, "completion_tokens": None})), OK, None, "yes", "unknown"),
+    "usage of zeros": ("openai", openai(chat(usage={"prompt_tokens": 0, "completion_tokens": 0})), OK, None, "yes", "unknown"),
+    "usage below zero": ("openai", openai(chat(usage={"prompt_tokens": -5, "completion_tokens": 2})), OK, None, "yes", "unknown"),
+    "usage in words": ("openai", openai(chat(usage={"prompt_tokens": "many", "completion_tokens": []})), OK, None, "yes", "unknown"),
+    "usage as text": ("openai", openai(chat(usage={"prompt_tokens": "5", "completion_tokens": "2"})), OK, None, "yes", "paid"),
+    "usage that is none": ("openai", openai(chat(usage="free")), OK, None, "yes", "unknown"),
     "moderation": ("openai", openai({"results": [{"flagged": False}]}), OK, None, '{"flagged":false}', "unpaid"),
     "expired": ("openai", openai(response=None, error=NEVER), EXPIRED, Cause.EXPIRED, None, "unpaid"),
     "cancelled": ("openai", openai(response=None, error={"code": "batch_cancelled"}), CANCELLED, Cause.CANCELLED, None, "unpaid"),
@@ -295,6 +317,24 @@ READ: dict[str, tuple[str, bytes, OutcomeKind, Cause | None, str | None, str]] =
     "window": ("anthropic", anthropic(message("ye", "model_context_window_exceeded")), INVALID, Cause.CONTEXT_TOO_LONG, "ye", "paid"),
     "pause": ("anthropic", anthropic(message("ye", "pause_turn")), INVALID, Cause.CUT_OFF, "ye", "paid"),
     "no text": ("anthropic", anthropic(message([])), INVALID, Cause.EMPTY, "", "paid"),
+    "message with a usage of nulls": ("anthropic", anthropic(message(usage={"input_tokens": None})), OK, None, "yes", "unknown"),
+    "message with a usage below zero": (
+        "anthropic",
+        anthropic(message(usage={"input_tokens": -5, "output_tokens": 2})),
+        OK,
+        None,
+        "yes",
+        "unknown",
+    ),
+    "message from the cache": (
+        "anthropic",
+        anthropic(message(usage={"input_tokens": 0, "cache_read_input_tokens": 9, "output_tokens": 2})),
+        OK,
+        None,
+        "yes",
+        "paid",
+    ),
+    "message without usage": ("anthropic", anthropic(message(usage={})), OK, None, "yes", "unknown"),
     "errored": ("anthropic", anthropic(errored("invalid_request_error", "bad")), FAILED, Cause.INVALID_REQUEST, None, "unpaid"),
     "credit": (
         "anthropic",
@@ -352,6 +392,14 @@ def test_tokens_of_chat_with_all_details() -> None:
     assert decoder_for("openai")(openai(chat(usage=usage)), SPEC) == Answer(
         "r1-0", OK, None, "", "yes", "stop", "m-1", "q", 2000, 1024, 500, 0, 30, 20, "paid"
     )
+
+
+@pytest.mark.parametrize(("dimensions", "cause"), [(2, None), (3, Cause.SCHEMA_MISMATCH), (None, None)])
+def test_embedding_of_another_length_than_was_asked_for(dimensions: int | None, cause: Cause | None) -> None:
+    spec = RequestSpec("embed", "m", params={"dimensions": dimensions} if dimensions else {})
+    answer = decoder_for("openai")(openai({"data": [{"embedding": [0.5, -1]}], "usage": {"prompt_tokens": 5}}), spec)
+    assert (answer.cause, answer.text, answer.billed) == (cause, "[0.5,-1]", "paid")
+    assert answer.message == ("The embedding has 2 numbers, and 3 were asked for." if cause else "")
 
 
 def test_tokens_of_a_message_are_the_whole_prompt() -> None:
