@@ -2,24 +2,25 @@
 
 Two append-only files beside the request file say how far it is: `sent` names a row before its request leaves, `answers.jsonl` keeps the raw
 answer in the shape of a batch's result line. After a crash a row that was sent and has no answer may have been charged: it becomes an
-outcome that says so, and only a person sends it again.
+outcome that says so, and only a person sends it again. That is written last of all, so that an answer counts which is brought meanwhile
+by a worker that was only thought dead.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
+import structlog
 from django.utils import timezone
 
 from jobs import formats
 from jobs.engine import budget, crash, places
+from jobs.engine.direct_files import Log
 from jobs.engine.lease import Lease
 from jobs.engine.log import move
 from jobs.engine.pace import Call, Pace, ran, runs_on
@@ -29,7 +30,7 @@ from jobs.engine.submit import hold
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
 from jobs.providers.base import Answer, Provider, RequestSpec
-from jobs.rows.cut import custom_id_of, line_of, row_of, rows_in
+from jobs.rows.cut import custom_id_of, line_of, rows_in
 from jobs.words import BatchState, Cause
 
 STEP_SECONDS = 120.0
@@ -38,74 +39,10 @@ TRIES = 6
 FLEX_TRIES = 10  # a refusal for want of room is what makes flex cheap: with the pauses about two minutes for a row
 LONGEST_PAUSE = 30.0  # of our own; what the provider asks for is kept to, up to a minute
 SHARE_SECONDS = 1.0  # how often a run looks who else uses the connection
-ANSWERS, SENT, SECONDS = "answers.jsonl", "sent", "seconds"
+KEEP_SECONDS, KEEP_EVERY = 60.0, 0.5  # how long an answer is held that cannot be written, and how often that is tried
 PASSING = (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR)
 STOPPING = (Cause.AUTH, Cause.BILLING)
-
-
-@dataclass(slots=True)
-class Log:
-    """The two files of a direct batch. Writes are single appends, so that threads and crashes cannot mix lines."""
-
-    folder: Path
-    _sent: int = -1
-    _answers: int = -1
-
-    def open(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        self._sent = os.open(self.folder / SENT, flags, 0o600)
-        self._answers = os.open(self.folder / ANSWERS, flags, 0o600)
-        for name, handle in ((SENT, self._sent), (ANSWERS, self._answers)):  # a line cut by a crash is closed, so that the next is whole
-            data = (self.folder / name).read_bytes()[-1:]
-            if data and data != b"\n":
-                os.write(handle, b"\n")
-
-    def send(self, row: int) -> None:
-        os.write(self._sent, b"%d\n" % row)
-        os.fdatasync(self._sent)
-
-    def back(self, row: int) -> None:
-        """The provider refused it for now and charged nothing."""
-        os.write(self._sent, b"-%d\n" % row)
-
-    def answer(self, line: bytes) -> None:
-        os.write(self._answers, line.rstrip(b"\n") + b"\n")
-
-    def took(self, row: int, seconds: float) -> None:
-        """For people only, so it is not synced."""
-        with (self.folder / SECONDS).open("a") as file:
-            file.write(f"{row} {seconds:.3f}\n")
-
-    def close(self) -> None:
-        for handle in (self._sent, self._answers):
-            if handle >= 0:
-                os.fdatasync(handle)
-                os.close(handle)
-
-    def sent(self) -> set[int]:
-        path, found = self.folder / SENT, set()
-        for line in path.read_bytes().split(b"\n") if path.exists() else ():
-            if line.isdigit():
-                found.add(int(line))
-            elif line[:1] == b"-" and line[1:].isdigit():
-                found.discard(int(line[1:]))
-        return found
-
-    def answered(self) -> set[int]:
-        found: set[int] = set()
-        path = self.folder / ANSWERS
-        if not path.exists():
-            return found
-        with path.open("rb") as lines:
-            for line in lines:
-                try:
-                    row = row_of(orjson.loads(line).get("custom_id", ""))
-                except (orjson.JSONDecodeError, AttributeError):
-                    continue
-                if row is not None:
-                    found.add(row)
-        return found
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -124,48 +61,49 @@ class Run:
 
     @property
     def sends(self) -> bool:
-        """Whether one more row may be sent."""
-        return self.stop is None and not self.cancelled
+        """Whether one more row may be sent. After a pause, or a sleep of the machine, somebody else may be sending what is left."""
+        return self.stop is None and not self.cancelled and self.lease.holds()
 
 
 def run(batch: Batch, lease: Lease) -> None:
     """Send what was not sent yet, for as long as a step may take; when every row is answered the batch is collected like any other."""
-    log = Log(places.results_folder(batch))
     if reason := "" if batch.cancel_requested_at else budget.begin(batch, lease):
         hold(batch, lease, reason)
         return
     rows = [int(row) for row in rows_in(places.request_file(batch))]
-    log.open()
+    files = Log(places.results_folder(batch))
     try:
-        answered = log.answered()
-        for row in sorted(log.sent() - answered):
-            log.answer(lost_line(batch.token, row, "The request was sent, and its answer was lost when the worker stopped."))
-            answered.add(row)
-        todo = [row for row in rows if row not in answered]
-        if not (batch.cancel_requested_at or batch.job.cancel_requested_at):
-            with lease.kept(), calling(batch.connection) as provider:
-                spec = spec_from_json(batch.round.spec)
-                guess = batch.n_tokens / max(1, batch.n_requests) + (spec.max_output_tokens or 0)
-                going = Run(batch, lease, provider, spec, log, Pace(limits_for(batch.connection), guess), n_done=len(answered))
-                todo = _work(going, todo)
-                if going.stop is not None:  # a key or an account that does not work: the rest cannot either
-                    for row in todo:
-                        log.answer(_error_line(going, row, going.stop))
-                    todo = []
-                _report(going, len(rows), todo)
+        files.open()
+        done = files.answered()
+        unsure = files.sent() - done  # of a worker that stopped
+        todo = [row for row in rows if row not in done and row not in unsure]
+        if todo and not (batch.cancel_requested_at or batch.job.cancel_requested_at):
+            todo = _step(batch, lease, files, todo, len(rows))
+        batch.refresh_from_db(fields=["cancel_requested_at"])
+        is_over = (not todo or batch.cancel_requested_at is not None) and lease.holds()
+        for row in sorted(unsure - files.answered()) if is_over else ():
+            files.answer(lost_line(batch.token, row, "The request was sent, and its answer was lost when the worker stopped."))
     finally:
-        log.close()
-    batch.refresh_from_db(fields=["cancel_requested_at"])
-    if not todo or batch.cancel_requested_at:
+        files.close()
+    crash.point("direct before fetched")
+    if is_over:
         words = f"Batch {batch.number}: {len(rows) - len(todo):,} of {formats.count(len(rows), 'row')} answered in real time"
         move(batch, lease, BatchState.FETCHED, words, provider_batch_id=f"direct-{batch.pk.hex}", wait_reason="", ended_at=timezone.now())
 
 
-def seconds_of(folder: Path) -> dict[int, float]:
-    """Row → seconds that its answer took."""
-    path = folder / SECONDS
-    pairs = (line.split() for line in path.read_text().splitlines()) if path.exists() else ()
-    return {int(pair[0]): float(pair[1]) for pair in pairs if len(pair) == 2}
+def _step(batch: Batch, lease: Lease, files: Log, todo: list[int], total: int) -> list[int]:
+    """Send some of `todo`; what is left of it."""
+    with lease.kept(), calling(batch.connection) as provider:
+        spec = spec_from_json(batch.round.spec)
+        guess = batch.n_tokens / max(1, batch.n_requests) + (spec.max_output_tokens or 0)
+        going = Run(batch, lease, provider, spec, files, Pace(limits_for(batch.connection), guess), n_done=total - len(todo))
+        todo = _work(going, todo)
+        if going.stop is not None and lease.holds():  # a key or an account that does not work: the rest cannot either
+            for row in todo:
+                files.answer(_error_line(going, row, going.stop))
+            todo = []
+        _report(going, total, todo)
+    return todo
 
 
 def lost_line(token: str, row: int, message: str) -> bytes:
@@ -181,8 +119,8 @@ def _work(going: Run, todo: list[int]) -> list[int]:
     asked = time.monotonic()
     looked = _share(going, None)
     with ThreadPoolExecutor(max(1, going.pace.limits.concurrency)) as pool:
-        while (left or running) and (running or (going.sends and going.lease.holds() and time.monotonic() < ends)):
-            while left and going.sends and time.monotonic() < ends and going.lease.holds() and going.pace.may_start(len(running)):
+        while (left or running) and (running or (going.sends and time.monotonic() < ends)):
+            while left and going.sends and time.monotonic() < ends and going.pace.may_start(len(running)):
                 row = left.pop()
                 running[pool.submit(_one, going, row, going.pace.began())] = row
             done, _ = wait(running, timeout=0.05, return_when=FIRST_COMPLETED)
@@ -234,11 +172,12 @@ def _one(going: Run, row: int, call: Call) -> None:
         crash.point("direct after sent")
         began = time.monotonic()
         try:
+            crash.during("in direct call")
             answer, raw = going.provider.call(line, going.spec)
         except ProviderError as error:
             if error.cause in STOPPING:
                 going.stop = error
-                going.log.answer(_error_line(going, row, error))
+                _keep(going, row, _error_line(going, row, error))
                 return
             if error.cause in PASSING and error.status is not None and attempt + 1 < tries:
                 going.log.back(row)
@@ -246,14 +185,29 @@ def _one(going: Run, row: int, call: Call) -> None:
                     going.pace.busy(error.retry_after)
                 _pause(going, error.retry_after or min(LONGEST_PAUSE, 0.5 * 2**attempt))
                 continue
-            going.log.answer(_error_line(going, row, error))
+            _keep(going, row, _error_line(going, row, error))
             return
         crash.point("direct after answer")
-        going.log.answer(raw)
+        _keep(going, row, raw)
+        crash.point("direct after line")
         going.log.took(row, time.monotonic() - began)
         going.pace.well(call, _tokens(answer), going.provider.room)
         going.n_done += 1
         return
+
+
+def _keep(going: Run, row: int, line: bytes) -> None:
+    """Write an answer, which is paid for: while the disk is full it is held, for a while. Raises OSError where it stays so."""
+    ends = time.monotonic() + KEEP_SECONDS
+    while True:
+        try:
+            going.log.answer(line)
+            return
+        except OSError:
+            if time.monotonic() > ends:
+                log.exception("an answer could not be written and is lost", batch=str(going.batch.pk), row=row)
+                raise
+            time.sleep(KEEP_EVERY)
 
 
 def _tokens(answer: Answer) -> int:

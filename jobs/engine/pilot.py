@@ -15,7 +15,7 @@ from django.utils import timezone
 from jobs import formats
 from jobs.costs.estimate import Estimate, estimate_from_usage
 from jobs.costs.prices import Usage
-from jobs.engine import audit_log, direct, places, tally
+from jobs.engine import audit_log, direct_files, places, tally
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.proposals import Plan, problems_of
@@ -157,7 +157,7 @@ def _tried(round_: Round) -> list[Tried]:
     found: dict[int, Tried] = {}
     valid = validator(round_.spec["schema"]) if round_.spec.get("schema") else None
     for batch in round_.batches.all():
-        seconds = direct.seconds_of(places.results_folder(batch))
+        seconds = direct_files.seconds_of(places.results_folder(batch))
         if batch.state not in CLOSED:
             continue
         for line in pq.read_table(places.outcomes_file(batch)).to_pylist():
