@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from jobs.engine import audit_log
 from jobs.engine.log import note
 from jobs.engine.pump import LIVE_JOBS, nudge
 from jobs.models import Batch, Job
-from jobs.words import CLOSED, JobState
+from jobs.words import CLOSED, JobState, RoundState
 
 
 def cancel(job: Job, user: User | None) -> bool:
@@ -29,3 +30,28 @@ def cancel(job: Job, user: User | None) -> bool:
         transaction.on_commit(lambda: nudge("job", job.pk))
     job.refresh_from_db()
     return True
+
+
+def stop_try(draft: Job, user: User | None) -> bool:
+    """Ask for the end of a try: rows that are not sent yet are not sent. The draft stays, with the answers that are there."""
+    now = timezone.now()
+    with transaction.atomic():
+        tries = Batch.objects.filter(job=draft, job__state=JobState.DRAFT, cancel_requested_at=None).exclude(state__in=CLOSED)
+        if not tries.update(cancel_requested_at=now, next_look_at=now):
+            return False
+        note(draft, "cancel", "The try is stopped: nothing more of it is sent, and answers that are there are kept")
+        audit_log.write(draft.workspace, user, "try stopped", draft.name)
+        transaction.on_commit(lambda: nudge("job", draft.pk))
+    return True
+
+
+def end_draft(draft: Job) -> None:
+    """Put a draft away whose rows were tried: cancelled, once nothing of it runs any more."""
+    now = timezone.now()
+    with transaction.atomic():
+        mine = Job.objects.filter(pk=draft.pk, state=JobState.DRAFT)
+        if not draft.rounds.exclude(state=RoundState.SETTLED).exists():
+            mine.update(state=JobState.CANCELLED, finished_at=now, version=F("version") + 1)
+        elif mine.update(state=JobState.CANCELLING, cancel_requested_at=now, next_look_at=now, version=F("version") + 1):
+            Batch.objects.filter(job=draft).exclude(state__in=CLOSED).update(cancel_requested_at=now, next_look_at=now)
+            transaction.on_commit(lambda: nudge("job", draft.pk))

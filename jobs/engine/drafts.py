@@ -10,8 +10,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import F
-from django.utils import timezone
 
+from jobs.engine.cancel import end_draft
 from jobs.engine.proposals import Plan, new_token, problems_of
 from jobs.errors import BadInput
 from jobs.models import Connection, DatasetVersion, Job, PromptVersion, Workspace
@@ -103,11 +103,10 @@ def keep(draft: Job, **values: Any) -> Job:
 
 def discard(draft: Job) -> None:
     """Throw a draft away. One whose rows were tried has cost money: it stays in the list, cancelled. A launched job is left alone."""
-    still = Job.objects.filter(pk=draft.pk, state=JobState.DRAFT)
     if draft.rounds.exists():
-        still.update(state=JobState.CANCELLED, finished_at=timezone.now(), version=F("version") + 1)
+        end_draft(draft)
     else:
-        still.delete()
+        Job.objects.filter(pk=draft.pk, state=JobState.DRAFT).delete()
 
 
 def changes_of(draft: Job) -> dict[str, Any]:

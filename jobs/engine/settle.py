@@ -87,7 +87,8 @@ def _auto_retry(job: Job, rounds: list[Round], lease: Lease) -> bool:
 
 def _finish(job: Job, lease: Lease) -> None:
     job.refresh_from_db()
-    if sum(job.counts.values()) != job.n_rows or job.counts["pending"]:
+    # A draft that was put away has rows that nobody ever tried.
+    if sum(job.counts.values()) != job.n_rows or (job.counts["pending"] and job.launched_at is not None):
         raise ValueError(f"job {job.pk}: {job.counts['pending']} rows have no outcome at the end")
     if job.cancel_requested_at is not None:
         state, words = JobState.CANCELLED, f"Cancelled: {job.n_succeeded:,} of {job.n_rows:,} rows had succeeded"

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from jobs.costs.tokens import TokenModel
 from jobs.engine import drafts, offers, pilot, preview
+from jobs.engine.cancel import stop_try
 from jobs.engine.preview import Rendered
 from jobs.errors import BadInput
 from jobs.formats import usd, usd_range
@@ -77,6 +78,9 @@ def try_rows(request: HttpRequest, draft: Job) -> HttpResponse:
     choice = TryForm(request.POST if request.method == "POST" else request.GET).choice()
     chosen = _rows(draft.dataset_version.n_rows, choice)
     context: dict[str, Any] = {"choice": choice, "next_seed": choice.seed + 1, "counts": (3, 5, 10, 20, 50), "problem": ""}
+    if request.method == "POST" and "stop" in request.POST:
+        stop_try(draft, request.user)  # type: ignore[arg-type]
+        return redirect(f"{reverse('launch-try', args=[draft.pk])}?{choice.query}")
     if request.method == "POST":
         try:
             pilot.start(draft, request.user, drafts.plan_of(draft), chosen, token=request.POST.get("token", "")[:64])  # type: ignore[arg-type]

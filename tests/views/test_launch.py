@@ -207,8 +207,9 @@ def test_try_posts_one_pilot_round_for_a_double_click(client: Any, people: Any, 
     part = client.get(f"{at(draft, 'try')}?n=3&how=first", headers=HTMX).content.decode()
     assert "Trying 3 rows in real time" in part
     assert 'data-live="1"' in part
+    assert 'name="stop"' in part
     client.post(at(draft, "discard"))
-    assert Job.objects.get().state == "cancelled"  # what was paid stays in the books
+    assert Job.objects.get().state == "cancelling"  # what is paid stays in the books, and nothing runs on unseen
 
 
 def test_review_says_the_act_and_keeps_the_terms(client: Any, people: Any, draft: Job, django_assert_max_num_queries: Any) -> None:
