@@ -40,20 +40,33 @@ def memberships(user: Person) -> QuerySet[Membership]:
     return Membership.objects.filter(user_id=user.pk or 0).select_related("workspace").order_by("workspace__name", "workspace_id")
 
 
+def my_memberships(request: HttpRequest) -> list[Membership]:
+    """All memberships of the person who asks, read once a request."""
+    known: list[Membership] | None = getattr(request, "_memberships", None)
+    if known is None:
+        known = list(memberships(request.user))
+        request._memberships = known  # type: ignore[attr-defined]
+    return known
+
+
 def current_membership(request: HttpRequest) -> Membership:
     """The person's membership of the workspace that they look at; 404 for who has none."""
     known = getattr(request, "_membership", None)
     if known is not None:
         return known
-    mine = list(memberships(request.user))
-    wanted = request.session.get(SESSION_KEY)
-    # The oldest by itself: who adds a person to a workspace of theirs must not become the place that this person works in.
-    oldest = min(mine, key=lambda each: (each.created_at, each.pk), default=None)
-    found = next((each for each in mine if str(each.workspace_id) == wanted), oldest)
+    mine = my_memberships(request)
+    found = looked_at(request, mine)
     if found is None:
         raise Http404("You are not a member of a workspace.")
     request._membership = found  # type: ignore[attr-defined]
     return found
+
+
+def looked_at(request: HttpRequest, mine: list[Membership]) -> Membership | None:
+    """The chosen one; else the oldest: who adds a person to a workspace of theirs must not make it the place that this person works in."""
+    wanted = request.session.get(SESSION_KEY)
+    oldest = min(mine, key=lambda each: (each.created_at, each.pk), default=None)
+    return next((each for each in mine if str(each.workspace_id) == wanted), oldest)
 
 
 def current_workspace(request: HttpRequest) -> Workspace:
@@ -62,17 +75,13 @@ def current_workspace(request: HttpRequest) -> Workspace:
 
 def use_workspace(request: HttpRequest, pk: UUID) -> Workspace:
     """Look at another workspace of mine from now on."""
+    request.__dict__.pop("_memberships", None)  # it may have been made a moment ago
     found = memberships(request.user).filter(workspace_id=pk).first()
     if found is None:
         raise Http404
     request.session[SESSION_KEY] = str(found.workspace_id)
     request._membership = found  # type: ignore[attr-defined]
     return found.workspace
-
-
-def role_in(user: Person, workspace_id: Any) -> Role | None:
-    found = Membership.objects.filter(user_id=user.pk or 0, workspace_id=workspace_id).values_list("role", flat=True).first()
-    return Role(found) if found else None
 
 
 def _mine(queryset: QuerySet[M], request: HttpRequest, pk: Any, needed: Role, path: str = "workspace") -> M:
@@ -83,7 +92,7 @@ def _mine(queryset: QuerySet[M], request: HttpRequest, pk: Any, needed: Role, pa
     target: Any = found
     for part in path.split("__"):
         target = getattr(target, part)
-    role = role_in(request.user, target.pk)
+    role = next((Role(each.role) for each in my_memberships(request) if each.workspace_id == target.pk), None)
     if role is None or not role.may(needed):
         raise PermissionDenied(f"This needs the role {needed.label.lower()} in {target.name}.")
     if str(target.pk) != str(current_membership(request).workspace_id):

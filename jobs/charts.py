@@ -28,10 +28,11 @@ Cell = str | int | Decimal | None
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One named row of values; None is a gap, not a zero."""
+    """One named row of values; None is a gap, not a zero. `colour` is a place in `COLOURS`; None takes the series' own place."""
 
     name: str
     values: Sequence[Number]
+    colour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,12 @@ def bars_by_category(
     """Horizontal bars, in the given order from the top. `label` names what the categories are."""
     traces = _bars(names, series, unit, sideways=True)
     layout = _layout(unit=unit, sideways=True, extra={"barmode": "stack" if stacked else "group"}, legend=len(series) > 1)
-    layout["yaxis"] |= {"type": "category", "autorange": "reversed", "automargin": True}
+    layout["yaxis"] |= {"type": "category", "autorange": "reversed", "automargin": True, "showgrid": False, "dtick": 1}
+    layout["xaxis"]["showgrid"] = True
+    layout["height"] = _tall(len(names), legend=len(series) > 1)
+    if len(series) == 1:  # each bar bears its own number
+        for trace in traces:
+            trace |= {"texttemplate": "$%{x:,.4~r}" if unit == "dollars" else "%{x:,}", "textposition": "auto", "cliponaxis": False}
     return Chart(_figure(traces, layout), caption, _table(label, list(names), series))
 
 
@@ -191,6 +197,11 @@ def plain(value: int | Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def _tall(n: int, legend: bool) -> int:
+    """Pixels for so many lines of bars, with the axis below and the legend above."""
+    return 26 * max(n, 2) + 56 + (30 if legend else 0)
+
+
 def _bars(labels: Sequence[str], series: Sequence[Series], unit: str, sideways: bool = False) -> list[dict[str, Any]]:
     if len(series) > len(COLOURS):
         raise ValueError(f"at most {len(COLOURS)} series, not {len(series)}")
@@ -205,7 +216,7 @@ def _bars(labels: Sequence[str], series: Sequence[Series], unit: str, sideways: 
             across: [_float(value) for value in one.values],
             "orientation": "h" if sideways else "v",
             "hovertemplate": f"%{{{along}}}: {money}%{{{across}:,}}<extra>%{{fullData.name}}</extra>",
-            "marker": {"color": COLOURS[i]},
+            "marker": {"color": COLOURS[i if one.colour is None else one.colour]},
         }
         for i, one in enumerate(series)
     ]

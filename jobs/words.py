@@ -178,6 +178,7 @@ _OUTCOME_LOOKS = {
     OutcomeKind.MISSING: Look("Missing", "bad", "question"),
 }
 PENDING_LOOK = Look("Pending", "neutral", "circle")
+NEEDS_LOOK = Look("Needs you", "warn", "alert")  # of a job that goes on only when a person decides
 
 
 class Remedy(StrEnum):

@@ -248,7 +248,7 @@ def days_chart(workspace: Workspace, filters: Filters) -> Chart | None:
     if not any(row["paid"] for row in found):
         return None
     days: list[date] = [row["day"] for row in found]
-    series = [Series("Paid", [row["paid"] for row in found]), Series("Saved", [_above(row["saved"]) for row in found])]
+    series = [Series("Paid", [row["paid"] for row in found]), Series("Saved", [_above(row["saved"]) for row in found], colour=2)]
     caption = "What was paid each day, and what the same tokens in real time would have cost on top (saved), by the day of collection."
     return bars_by_day(days, series, caption=caption)
 

@@ -16,6 +16,8 @@ from django.utils.http import urlencode
 
 from jobs import formats
 from jobs.models import Batch, Event, Job
+from jobs.queries.basis import open_batches
+from jobs.queries.job_list import look_of
 from jobs.queries.job_money import Money, link, money_of, prices_of, settings_of
 from jobs.words import CLOSED, PENDING, PENDING_LOOK, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState, remote_status
 
@@ -169,7 +171,7 @@ def frame_of(job: Job, current: str, facts: Facts | None = None) -> Frame:
         tabs.append(Tab("Receipt", receipt, current == "receipt"))
     return Frame(
         job=job,
-        look=state.look,
+        look=look_of(job),
         terminal=state.terminal,
         sentence=sentence(job, facts),
         title=title(job),
@@ -201,19 +203,7 @@ def facts_of(job: Job) -> Facts:
     states = dict(Batch.objects.filter(job=job).values_list("state").annotate(n=Count("id")).order_by())
     open_ones: list[Any] = []
     if not JobState(job.state).terminal:
-        open_batches = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("round__number", "number")
-        names = (
-            "state",
-            "wait_reason",
-            "problem",
-            "expires_at",
-            "provider_status",
-            "provider_counts",
-            "submitted_at",
-            "round__lane",
-            "n_requests",
-        )
-        open_ones = list(open_batches.values(*names)[:500])
+        open_ones = list(open_batches(job.pk))
     waiting = next((each["wait_reason"] for each in open_ones if each["wait_reason"]), "")
     moving = [each for each in open_ones if each["state"] not in WAITING_STATES]
     expires = min((each["expires_at"] for each in open_ones if each["expires_at"]), default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from jobs.formats import usd_places, usd_range
 from jobs.models import Job, Workspace
-from jobs.words import JobState, OutcomeKind
+from jobs.words import NEEDS_LOOK, JobState, Look, OutcomeKind
 
 PER_PAGE = 25
 MOST_LIVE = 200  # ids that one refresh may ask for
@@ -23,6 +24,7 @@ LIVE = (JobState.QUEUED, JobState.PREPARING, JobState.RUNNING, JobState.CANCELLI
 ENDED_BADLY = (JobState.FAILED, JobState.COMPLETED_WITH_FAILURES)
 GROUPS = (("needs", "Needs you"), ("live", "Running"), ("ended", "Ended"), ("draft", "Drafts"))
 BAD = [kind for kind in OutcomeKind if kind not in (OutcomeKind.SUCCEEDED, OutcomeKind.CANCELLED)]
+CAP = re.compile(r"A cap holds batches back\..*\(held: (.+?)(?: \(.*)?\)$", re.DOTALL)
 SORTS = {"name": "name", "model": "model", "failed": "n_bad", "cost": "paid_usd", "started": "began", "owner": "created_by__username"}
 
 
@@ -59,10 +61,14 @@ class Line:
         return self.state in LIVE
 
     @property
+    def look(self) -> Look:
+        return look_of(self.job)
+
+    @property
     def needs(self) -> str:
         """What a person has to do, in words; "" when nothing."""
-        if self.job.needs:
-            return self.job.needs
+        if self.job.needs and self.state != JobState.CANCELLED:
+            return needs_words(self.job.needs)
         if self.state == JobState.FAILED:
             return "It could not be finished. Open it to see why."
         return ""
@@ -100,6 +106,18 @@ class Page:
     @property
     def live(self) -> list[Line]:
         return [line for line in self.lines if line.live]
+
+
+def look_of(job: Job) -> Look:
+    """The status of a job; one that waits for a person says so."""
+    state = JobState(job.state)
+    return NEEDS_LOOK if job.needs and not state.terminal else state.look
+
+
+def needs_words(needs: str) -> str:
+    """What a job needs, short enough for a list: of a cap that holds it, which cap, without the sums (its page has them)."""
+    found = CAP.match(needs)
+    return f"Held: {found[1]}. Raise it, have the job approved, or cancel." if found else needs
 
 
 def needs_person(now: datetime) -> Q:

@@ -1,4 +1,4 @@
-"""What the frame of every page shows: the way around, the workspace, the person's role. One query, and none for strangers."""
+"""What the frame of every page shows: the way around, the workspace, the person's role. None or one query, and none for strangers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+
+from jobs.access import looked_at, my_memberships
 
 # key, words, icon, URL names that may stand for it (the first that exists)
 SECTIONS = (
@@ -40,10 +42,8 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     if user is None or not user.is_authenticated:
         return {"sections": [], "workspace": None, "workspaces": [], "role": None, "nav": ""}
     nav = _nav(request)
-    memberships = list(user.memberships.select_related("workspace").order_by("workspace__name", "id"))
-    chosen = getattr(request, "workspace", None)
-    wanted = getattr(chosen, "pk", None) or request.session.get("workspace")
-    mine = next((m for m in memberships if str(m.workspace_id) == str(wanted)), memberships[0] if memberships else None)
+    memberships = my_memberships(request)
+    mine = getattr(request, "_membership", None) or looked_at(request, memberships)
     return {
         "sections": [Section(key, label, icon, url, key == nav) for key, label, icon, names in SECTIONS if (url := _url(names))],
         "nav": nav,

@@ -15,10 +15,12 @@ from jobs.queries.failures import failures_page
 from jobs.queries.job import stamp_of
 from jobs.queries.job_money import link
 from jobs.views.job import crumbs_of, draft_page, files_of, live, may_run
+from jobs.views.live import of_job, rests_on
 from jobs.words import JobState
 
 
 @require_GET
+@rests_on(of_job)
 @member()
 def job_failures(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What went wrong, why, and what to do now; the live region gets 204 where nothing changed."""

@@ -12,12 +12,14 @@ from jobs.access import current_workspace, member
 from jobs.engine import samples
 from jobs.errors import BadInput
 from jobs.queries.home import first_of, home_of
+from jobs.views.live import of_workspace, rests_on
 from jobs.words import Role
 
 LIVE_SECONDS, QUIET_SECONDS = 3, 20
 
 
 @require_GET
+@rests_on(of_workspace)
 @member()
 def home(request: HttpRequest) -> HttpResponse:
     """What needs me, what runs, what was saved. With htmx the living part alone, or 204 where nothing changed."""

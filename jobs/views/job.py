@@ -21,6 +21,7 @@ from jobs.queries.job import batches_page, events_page, facts_of, frame_of, job_
 from jobs.queries.job_money import about, cost_per_row, link
 from jobs.rows.query import RowFiles
 from jobs.views.job_acts import acts_of, usual_of
+from jobs.views.live import of_job, rests_on
 from jobs.words import JobState, Role
 
 PER_PAGE = 50
@@ -55,6 +56,7 @@ def draft_page(job: Job) -> HttpResponse:
 
 
 @require_GET
+@rests_on(of_job)
 @member()
 def job_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The job; asked by its live region, only what changed: 204 where nothing did."""

@@ -10,12 +10,14 @@ from django.views.decorators.http import require_GET
 
 from jobs.access import current_workspace, member
 from jobs.queries.job_list import PER_PAGE, Choices, Line, Wanted, choices_of, job_page, live_lines
+from jobs.views.live import of_workspace, rests_on
 
 LIVE_SECONDS = 3
 LABELS = {"q": "Text", "state": "Status", "model": "Model", "owner": "Owner", "dataset": "Dataset"}
 
 
 @require_GET
+@rests_on(of_workspace)
 @member()
 def job_list(request: HttpRequest) -> HttpResponse:
     """The page, its table alone (htmx), or only the cells of the jobs named by `live` (htmx)."""

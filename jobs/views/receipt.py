@@ -20,17 +20,19 @@ from jobs.formats import usd_range
 from jobs.models import Job
 from jobs.queries.compare import compare_url
 from jobs.queries.receipts import csv_rows, receipt_page
+from jobs.views.live import of_job, rests_on
 from jobs.words import TOKEN_KIND_LABELS, TOKEN_KINDS, JobState, Lane
 
 LIVE_SECONDS = 10
 
 
 @require_GET
+@rests_on(of_job)
 @member()
 def job_receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
     job = get_job(request, pk)
     partial = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
-    if partial and request.GET.get("v") == str(job.version):
+    if partial and request.GET.get("seen") == str(job.version):
         return HttpResponse(status=204)
     found = receipt_page(job, receipt_of(job))
     page = {

@@ -53,7 +53,7 @@ async function draw(figure) {
     const Plotly = await plotly();
     const palette = colours();
     const given = JSON.parse(source.textContent);
-    const axis = { gridcolor: palette.line, linecolor: palette["line-strong"], zerolinecolor: palette["line-strong"], tickcolor: palette.line, automargin: true, fixedrange: true };
+    const axis = { gridcolor: palette.line, linecolor: palette["line-strong"], zerolinecolor: palette["line-strong"], tickcolor: palette.line, automargin: true, fixedrange: true, title: { font: { size: 12 }, standoff: 8 } };
     const layout = merge(
       {
         font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: palette.muted },
@@ -66,6 +66,7 @@ async function draw(figure) {
       themed(given.layout || {}, palette),
     );
     layout.autosize = true;
+    if (layout.height) spot.style.height = `${layout.height}px`; // as many pixels as it has bars
     delete layout.width;
     await Plotly.react(spot, themed(given.data || [], palette), layout, { displayModeBar: false, responsive: true, showTips: false, doubleClick: false });
     drawn.add(figure);

@@ -8,6 +8,7 @@ const asked = new Map(); // id -> time of the last question
 const fresh = new Map(); // id -> time of the last answer
 const quiet = new Map(); // id -> answers in a row without news
 let late = false;
+let stretch = 1; // a server that has many pages open asks each of them for patience, by a header
 
 const regions = () => document.querySelectorAll("[data-live]");
 
@@ -22,7 +23,7 @@ function busy(region) {
 // Where nothing happens, questions become rarer, up to one in half a minute: 200 open pages must not keep a server busy.
 const pace = (region) => {
   const every = Number(region.dataset.live);
-  return Math.min(Math.max(every, 30), every * 1.3 ** (quiet.get(region.id) ?? 0)) * 1000;
+  return Math.min(Math.max(every, 60), Math.min(Math.max(every, 30), every * 1.3 ** (quiet.get(region.id) ?? 0)) * stretch) * 1000;
 };
 
 function tick() {
@@ -118,6 +119,7 @@ export function startLive() {
     if (!e.detail.requestConfig?.elt?.hasAttribute?.("data-live")) return;
     late = !e.detail.successful;
     if (!e.detail.successful) return;
+    stretch = Math.max(1, Number(e.detail.xhr.getResponseHeader("Live-Stretch")) || 1);
     fresh.set(id, Date.now());
     quiet.set(id, e.detail.xhr.status === 204 ? (quiet.get(id) ?? 0) + 1 : 0);
   });

@@ -94,7 +94,7 @@ def test_so_far_while_it_runs(as_owner: Any, people: Any, sandbox: Any, data_fol
     running.refresh_from_db()
     part = as_owner.get(url, headers={"HX-Request": "true"})
     assert ("<html" in part.content.decode(), 'data-live="10"' in part.content.decode()) == (False, True)
-    assert as_owner.get(f"{url}?v={running.version}", headers={"HX-Request": "true"}).status_code == 204
+    assert as_owner.get(f"{url}?seen={running.version}", headers={"HX-Request": "true"}).status_code == 204
     assert as_owner.get(f"/jobs/{running.pk}/receipt.json").json()["job"]["so_far"] is True
 
 
