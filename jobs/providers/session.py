@@ -7,12 +7,13 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import httpx2
@@ -28,6 +29,7 @@ UPLOAD_SECONDS = 300.0  # 200 to 256 MB bodies
 CALL_SECONDS = 600.0  # one ordinary call; flex waits longer
 FLEX_SECONDS = 900.0
 DOWNLOAD_SECONDS = 900.0
+MAX_TRIES = 20  # of one download that breaks again and again, each time further on
 MAX_RESULT_BYTES = 4_000_000_000  # where the provider does not say how long a file is
 _KEY = re.compile(r"[\x21-\x7e]+")
 
@@ -38,6 +40,37 @@ def quiet_logs() -> None:
         logger = logging.getLogger(name)
         if logger.getEffectiveLevel() < logging.WARNING:
             logger.setLevel(logging.WARNING)
+
+
+@dataclass(slots=True)
+class Got:
+    """What a download has brought so far, and by what the server knows that it is still the same file."""
+
+    file: BinaryIO
+    size: int = 0
+    has_length: bool = False
+    tag: str = ""  # a strong ETag; without one, nothing says that what comes later belongs to what came before
+
+    def asks(self) -> dict[str, str]:
+        """Headers of a request for the rest."""
+        return {"Range": f"bytes={self.size}-", "If-Range": self.tag} if self.size and self.tag else {}
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """The server answers from the start."""
+        self.file.seek(0)
+        self.file.truncate()
+        tag = headers.get("etag", "")
+        self.size, self.tag = 0, tag if tag.startswith('"') else ""
+        self.has_length = "content-length" in headers or "transfer-encoding" in headers
+
+    def add(self, chunk: bytes) -> None:
+        self.file.write(chunk)
+        self.size += len(chunk)
+
+    def tail(self) -> bytes:
+        """The last megabyte."""
+        self.file.seek(max(0, self.size - 1_000_000))
+        return self.file.read()
 
 
 class Session:
@@ -126,16 +159,16 @@ class Session:
         return ProviderError(errors.scrub(message, self.endpoint.api_key), cause=Cause.PROVIDER_ERROR)
 
     @contextmanager
-    def stream(self, path: str, max_bytes: int = MAX_RESULT_BYTES) -> Iterator[httpx2.Response]:
-        """The answer to a GET as it comes in; read it with `chunks`."""
+    def stream(self, path: str, max_bytes: int = MAX_RESULT_BYTES, headers: dict[str, str] | None = None) -> Iterator[httpx2.Response]:
+        """The answer to a GET as it comes in; read it with `chunks`. A part of a file (206) only where `headers` ask for one."""
         options: dict[str, Any] = {"max_retries": 0, "timeout": httpx2.Timeout(self.endpoint.timeout, connect=10.0)}
-        options["headers"] = {"Accept": "application/octet-stream, application/x-jsonl, */*"}
+        options["headers"] = {"Accept": "application/octet-stream, application/x-jsonl, */*"} | (headers or {})
         client = self.client
         with http.within(DOWNLOAD_SECONDS, max_bytes):
             with self.failing():
                 response: httpx2.Response = client.get(path, cast_to=httpx2.Response, options=options, stream=True)
             try:
-                if response.status_code != 200:
+                if response.status_code != 200 and not (headers and response.status_code == 206):
                     with self.failing():
                         response.read()
                     self.checked(response)
@@ -144,8 +177,8 @@ class Session:
             finally:
                 response.close()
 
-    def chunks(self, response: httpx2.Response, size: int) -> Iterator[bytes]:
-        """The bytes of a streamed answer. Only what goes wrong on the wire becomes a ProviderError, not a full disk."""
+    def chunks(self, response: httpx2.Response, size: int | None = None) -> Iterator[bytes]:
+        """The bytes of a streamed answer, as they come or `size` at a time. What goes wrong on the wire is a ProviderError, a full disk not."""
         with self.failing():
             yield from response.iter_bytes(size)
 
@@ -165,20 +198,35 @@ class Session:
         return target
 
     def _write(self, path: str, part: Path, declared: int | None) -> None:
-        size, last, has_length = 0, b"", False
+        """The whole file to `part`. Where the connection breaks on the way, the rest is asked for, as long as each try brings some."""
         most = 2 * declared + 1_000_000 if declared else MAX_RESULT_BYTES
-        with self.stream(path, most) as response, part.open("wb") as file:
-            has_length = "content-length" in response.headers or "transfer-encoding" in response.headers
-            for chunk in self.chunks(response, 1 << 20):
-                file.write(chunk)
-                size += len(chunk)
-                last = (last + chunk)[-1_000_000:] if len(chunk) < 1_000_000 else chunk
+        until = time.monotonic() + DOWNLOAD_SECONDS
+        with part.open("w+b") as file:
+            got = Got(file)
+            for _ in range(MAX_TRIES):
+                before = got.size
+                try:
+                    self._pour(path, got, most)
+                    break
+                except ProviderError as error:
+                    if error.status is not None or error.code or not got.tag or got.size <= before or time.monotonic() > until:
+                        raise
             file.flush()
             os.fsync(file.fileno())
-        if declared is not None and size != declared:
-            raise self.odd(f"The download was cut: {size:,} of {declared:,} bytes came.")
-        if declared is None and not has_length and not _ends_whole(last):
-            raise self.odd(f"The download was cut after {size:,} bytes, in the middle of a line.")
+            if declared is not None and got.size != declared:
+                raise self.odd(f"The download was cut: {got.size:,} of {declared:,} bytes came.")
+            if declared is None and not got.has_length and not _ends_whole(got.tail()):
+                raise self.odd(f"The download was cut after {got.size:,} bytes, in the middle of a line.")
+
+    def _pour(self, path: str, got: Got, most: int) -> None:
+        """One GET into the file: from where it ends, if the server goes on there in the very same answer, else from the start."""
+        with self.stream(path, most, got.asks()) as response:
+            if response.status_code != 206:
+                got.begin(response.headers)
+            elif not response.headers.get("content-range", "").startswith(f"bytes {got.size}-"):
+                raise self.odd("The provider went on with a file at another place than was asked for.")
+            for chunk in self.chunks(response):  # as they come: what is held back would be lost when the connection breaks
+                got.add(chunk)
 
     def first_line(self, path: str) -> bytes:
         """The first line of a result file that is not blank, without fetching the rest; b"" if there is none."""

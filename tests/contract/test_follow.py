@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from jobs.errors import ProviderError
 from jobs.providers.base import Provider, RequestSpec
 from jobs.words import Cause, OutcomeKind
 from tests.contract.dialects import DIALECTS, Dialect
-from tests.contract.wire import Reply, Wire
+from tests.contract.wire import Asked, Reply, Wire
 
 SPEC = RequestSpec("generate", "m", max_output_tokens=16)
 DONE = {"status": "completed"}
@@ -137,6 +137,62 @@ def test_a_cut_download_leaves_nothing(how: str, dialect: Dialect, wire: Wire, p
         provider.download(batch, tmp_path)
     assert (caught.value.cause, caught.value.definite) == (Cause.PROVIDER_ERROR, False)
     assert list(tmp_path.iterdir()) == []
+
+
+def parts(content: bytes, tag: str, first: int, each: int, asked: list[str], honest: bool = True) -> Callable[[Asked], Reply]:
+    """A server whose connections break after so many bytes, and that gives the rest of the file on request."""
+
+    def answer(request: Asked) -> Reply:
+        asked.append(request.headers.get("range", ""))
+        if not asked[-1]:
+            return Reply(content, headers={"ETag": tag}, cut=first)
+        at = int(asked[-1].removeprefix("bytes=").removesuffix("-"))
+        assert request.headers["if-range"] == tag
+        if not honest:
+            return Reply(content[at - 1 :], 206, {"Content-Range": f"bytes {at - 1}-{len(content) - 1}/{len(content)}"})
+        rest = content[at:]
+        where = {"Content-Range": f"bytes {at}-{len(content) - 1}/{len(content)}"}
+        return Reply(rest, 206, where, cut=each if len(rest) > each else None)
+
+    return answer
+
+
+def test_a_download_that_breaks_goes_on_where_it_ended(dialect: Dialect, wire: Wire, provider: Provider, tmp_path: Path) -> None:
+    content = b"".join(dialect.result_line(f"r1-{i}") for i in range(5))
+    dialect.results(wire, content)
+    asked: list[str] = []
+    wire.on("GET", dialect.results_path(), parts(content, '"v1"', 300, 200, asked))
+    (path,) = provider.download(_ended(dialect, wire, provider), tmp_path)
+    assert path.read_bytes() == content
+    assert asked == ["", *(f"bytes={at}-" for at in range(300, len(content), 200))]
+
+
+@pytest.mark.parametrize("tag", ['W/"v1"', ""])
+def test_a_download_without_a_strong_tag_does_not_go_on(tag: str, dialect: Dialect, wire: Wire, provider: Provider, tmp_path: Path) -> None:
+    content = dialect.result_line() * 3
+    dialect.results(wire, content)
+    asked: list[str] = []
+    wire.on("GET", dialect.results_path(), parts(content, tag, 300, 200, asked))
+    with pytest.raises(ProviderError):
+        provider.download(_ended(dialect, wire, provider), tmp_path)
+    assert (asked, list(tmp_path.iterdir())) == ([""], [])
+
+
+def test_a_download_that_goes_on_elsewhere_is_refused(dialect: Dialect, wire: Wire, provider: Provider, tmp_path: Path) -> None:
+    content = dialect.result_line() * 3
+    dialect.results(wire, content)
+    wire.on("GET", dialect.results_path(), parts(content, '"v1"', 300, 200, [], honest=False))
+    with pytest.raises(ProviderError, match="at another place than was asked for"):
+        provider.download(_ended(dialect, wire, provider), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_changed_meanwhile_is_had_from_the_start(dialect: Dialect, wire: Wire, provider: Provider, tmp_path: Path) -> None:
+    old, new = dialect.result_line("r1-0", "old") * 3, dialect.result_line("r1-0", "new") * 3
+    dialect.results(wire, new)
+    wire.on("GET", dialect.results_path(), Reply(old, headers={"ETag": '"v1"'}, cut=300), Reply(new, headers={"ETag": '"v2"'}))
+    (path,) = provider.download(_ended(dialect, wire, provider), tmp_path)
+    assert path.read_bytes() == new
 
 
 def test_a_deflated_download_is_inflated_within_bounds(dialect: Dialect, wire: Wire, provider: Provider, tmp_path: Path) -> None:
