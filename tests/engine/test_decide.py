@@ -108,11 +108,12 @@ def test_sweep_is_due_once_an_hour_for_one_pump() -> None:
 
 
 def test_orphans_are_listed_cancelled_and_set_aside(make: Any, sandbox: Any, people: Any) -> None:
-    job = make(kind="anthropic", model="claude-haiku-4-5+slow=60s")
+    slow = "claude-haiku-4-5+slow=60s"
+    job = make(kind="anthropic", model=slow)
     look(batch_of(job))
     connection = Connection.objects.get(pk=job.connection_id)
     assert orphans.orphans_of(connection).at is None
-    one, two = foreign(sandbox, 3), foreign(sandbox, 4)
+    one, two = foreign(sandbox, 3, model=slow), foreign(sandbox, 4, model=slow)
     seen = orphans.look(connection)
     assert [(each.id, each.n_requests, each.could_be) for each in seen.found] == [(two, 4, ()), (one, 3, ())]
     assert seen.complete

@@ -218,12 +218,12 @@ def test_anthropic_adoption_is_provisional_until_a_result_confirms_it(make: Any,
     assert (kinds(job), batch_of_pk(batch).provisional) == ({"succeeded": 6}, False)
 
 
-def foreign(sandbox: Any, n: int, prefix: str = "other") -> str:
+def foreign(sandbox: Any, n: int, prefix: str = "other", model: str = "claude-haiku-4-5") -> str:
     """A batch of somebody else in the same workspace of the provider."""
     import json
     import urllib.request
 
-    message = {"model": "claude-haiku-4-5", "max_tokens": 20, "messages": [{"role": "user", "content": "x"}]}
+    message = {"model": model, "max_tokens": 20, "messages": [{"role": "user", "content": "x"}]}
     body = {"requests": [{"custom_id": f"{prefix}-{i}", "params": message} for i in range(n)]}
     request = urllib.request.Request(
         f"{sandbox.anthropic_url}/v1/messages/batches",
