@@ -3,7 +3,7 @@
 unit      everything that may run side by side, in two processes, on SQLite
 serial    what starts and kills clusters of processes, one after the other
 postgres  the engine's tests once more and the tests of concurrency, on a PostgreSQL that is started for them
-browser   in Chromium
+browser   in Chromium, beside the two before it
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -30,9 +31,9 @@ PARTS = {
 NO_TESTS = 5  # pytest's status when nothing was selected
 
 
-def run_part(name: str) -> tuple[int, str, float]:
-    """Run one part with its output as it comes; its exit status, its last summary line, and its seconds."""
-    print(f"\n== {name} tests", flush=True)
+def run_part(name: str, prefix: str = "") -> tuple[int, str, float]:
+    """Run one part with its output as it comes, each line after `prefix`; its exit status, its last summary line, and its seconds."""
+    print(f"\n{prefix}== {name} tests", flush=True)
     since = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-rs", "--durations=5", *PARTS[name]]
     env = {**os.environ, **({"TEST_DATABASE": "postgres"} if name == "postgres" else {})}
@@ -40,10 +41,29 @@ def run_part(name: str) -> tuple[int, str, float]:
     assert process.stdout is not None
     summary = "no summary"
     for line in process.stdout:
-        print(line, end="", flush=True)
+        print(f"{prefix}{line}", end="", flush=True)
         if re.search(r"\d+ (passed|failed|error|skipped|deselected)", line) and " in " in line:
             summary = line.strip(" =\n")
     return process.wait(), summary, time.monotonic() - since
+
+
+def run_parts(names: list[str]) -> dict[str, tuple[int, str, float]]:
+    """The unit part by itself, since it uses all cores; then the browser's beside the others, which mostly wait for their processes."""
+    lanes = [[name for name in names if name in ("serial", "postgres")], [name for name in names if name == "browser"]]
+    results = {name: run_part(name) for name in names if name == "unit"}
+    if not all(lanes):
+        return results | {name: run_part(name) for lane in lanes for name in lane}
+
+    def run_lane(lane: list[str]) -> None:
+        for name in lane:
+            results[name] = run_part(name, f"{name:>8} | ")
+
+    threads = [threading.Thread(target=run_lane, args=(lane,)) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
 
 
 def main() -> int:
@@ -53,11 +73,11 @@ def main() -> int:
         print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
     since = time.monotonic()
-    results = {name: run_part(name) for name in names}
+    results = run_parts(names)
     print(f"\n== summary, {time.monotonic() - since:.0f} s in all")
     for name, (status, summary, seconds) in results.items():
         print(f"{name:>8}: {summary}{'' if status in (0, NO_TESTS) else '  FAILED'} ({seconds:.0f} s with the start)")
-    bad = any(status not in (0, NO_TESTS) for status, _, _ in results.values())
+    bad = any(status not in (0, NO_TESTS) for status, _, _ in results.values()) or set(results) != set(names)
     none = all(status == NO_TESTS for status, _, _ in results.values())
     return 1 if bad or none else 0
 
