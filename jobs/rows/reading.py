@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+BATCH_ROWS = 8192  # what a reader gives at a time: so many rows,
+BATCH_BYTES = 16_000_000  # or fewer, where they hold about so much
 KINDS = ("csv", "json", "jsonl", "parquet", "xlsx")
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 ENCODINGS = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.rows.cells import plain_values
 from jobs.rows.template import ROW, Template, TemplateError, compile_template, within_limit
 from jobs.rows.values import text_of, walkable
 
@@ -196,24 +196,3 @@ def _check_sizes(texts: list[str], failed: dict[int, TemplateError]) -> None:
             except TemplateError as error:
                 failed.setdefault(i, error)
                 texts[i] = ""
-
-
-def plain_values(array: pa.Array) -> list[Any]:
-    """Cells as plain Python values: text, numbers, true and false, lists and dicts; everything else (dates, decimals …) as its text."""
-    kind = array.type
-    if pa.types.is_dictionary(kind):
-        return plain_values(array.dictionary_decode())
-    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
-        return [None if text is None else float(text) for text in pc.cast(array, pa.string()).to_pylist()]
-    if _is_plain(kind):
-        return array.to_pylist()
-    try:
-        return pc.cast(array, pa.string()).to_pylist()
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        return array.to_pylist()
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    types = pa.types
-    tests = (types.is_string, types.is_large_string, types.is_integer, types.is_float64, types.is_boolean, types.is_nested)
-    return any(test(kind) for test in tests)

@@ -39,6 +39,7 @@ _FOREIGN = {
     b"\x28\xb5\x2f\xfd": "a zst file inside another",
 }
 _CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "iso8859_2", "koi8_r", "cp437", "cp850"]
+_SEP = re.compile(f"sep=([{''.join(DELIMITERS)}])(\r\n?|\n)")  # Excel's own first line
 _NUMBER = re.compile(r"\s*[-+]?[\d.,' ]*\d[\d.,' ]*%?\s*|\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
 
 
@@ -206,6 +207,8 @@ def _object_kind(start: str) -> str:
 def _dialect(text: str, filename: str) -> tuple[str, str, list[list[str]]]:
     """The delimiter and quote under which the first rows agree best on a number of columns, and those rows."""
     csv.field_size_limit(max(len(text), 1))
+    if named := _SEP.match(text):
+        return named[1], '"', _rows(text[named.end() :], named[1], '"')
     best: tuple[float, str, str, list[list[str]]] | None = None
     for quote in ('"', "'"):
         if quote == "'" and not re.search(r"(^|[,;\t|])'[^'\r\n]*'([,;\t|]|\r|$)", text, re.MULTILINE):
@@ -244,6 +247,8 @@ def _agreement(rows: list[list[str]]) -> float:
 
 def _has_header(rows: list[list[str]]) -> bool:
     """False only where the first row looks like the rows below it: a number or date over numbers or dates, and no word over them."""
+    if not rows:
+        return True
     body = rows[1:201]
     against, years = 0, []
     for position, name in enumerate(rows[0]):

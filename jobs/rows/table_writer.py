@@ -29,8 +29,8 @@ def write_table(reader: TableReader, part: Path, limits: IngestLimits) -> int:
     n_rows = 0
     writing: Future[None] | None = None
     with (
-        ThreadPoolExecutor(1) as writer_thread,  # one batch is written while the next is parsed
         pq.ParquetWriter(part, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=["_row"]) as writer,
+        ThreadPoolExecutor(1) as writer_thread,  # one batch is written while the next is parsed; it ends before the file is closed
     ):
         for arrays in reader.batches():
             n = len(arrays[0])

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pyarrow as pa
@@ -259,3 +260,77 @@ def test_the_stand_in_for_lone_returns_is_never_taken_for_one(tmp_path: Path, or
         read(tmp_path, ("k,v\n" + "".join(parts)).encode())
     _, rows = read(tmp_path, ("k,v\n" + odd).encode())
     assert rows == [["a", "\ufdd0"]]
+
+
+@pytest.mark.parametrize(
+    ("row", "end", "value"),
+    [("ab\rcd,1\n", "\n", ["ab\rcd", "1"]), ("ab\ncd,1\r", "\r", ["ab\ncd", "1"]), ('"a\r\nb",1\r\n', "\r\n", ["a\r\nb", "1"])],
+)
+def test_no_border_between_pieces_of_a_file_parts_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str, end: str, value: list[str]
+) -> None:
+    content = ("a,k" + end + ("p,p" + end) * 20_000 + row * 60).encode()
+    (tmp_path / "s").write_bytes(content)
+    for size in range(70_001, 70_001 + len(row) + 2):
+        monkeypatch.setattr("jobs.rows.readers.source.CHUNK", size)
+        n = write_table(open_reader(tmp_path / "s", Reading("csv", "", "utf-8", ","), IngestLimits()), tmp_path / "t", IngestLimits())
+        table = pq.read_table(tmp_path / "t")
+        assert (n, [table.column(key).to_pylist()[-60:] for key in ("c0", "c1")]) == (20_060, [[value[0]] * 60, [value[1]] * 60])
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+def test_the_line_in_which_a_spreadsheet_names_its_delimiter_is_no_row(tmp_path: Path, delimiter: str) -> None:
+    done, rows = read(tmp_path, f"sep={delimiter}\r\na{delimiter}b\r\n1{delimiter}2\r\n".encode())
+    assert ([column.name for column in done.columns], rows, done.reading.delimiter) == (["a", "b"], [["1", "2"]], delimiter)
+    assert done.notes == ["line 1 only names the delimiter (sep=) and is not read"]
+    with pytest.raises(BadTable) as refused:
+        read(tmp_path, f"sep={delimiter}\na{delimiter}b\n1\n".encode())
+    assert refused.value.where.line == 3
+
+
+@pytest.mark.parametrize("reading", [Reading("csv", "", "utf-8", ","), Reading("jsonl", "", "utf-8"), Reading("json", "", "utf-8")])
+def test_a_byte_order_mark_is_no_part_of_a_name_whoever_said_utf8(tmp_path: Path, reading: Reading) -> None:
+    content = {"csv": '"a",b\n1,2\n', "jsonl": '{"a": "1", "b": "2"}\n', "json": '[{"a": "1", "b": "2"}]'}[reading.kind]
+    done, rows = read(tmp_path, ("\ufeff" + content).encode(), reading=reading)
+    assert ([column.name for column in done.columns], rows) == (["a", "b"], [["1", "2"]])
+
+
+def test_what_is_held_at_once_is_counted_in_bytes_not_in_rows(tmp_path: Path) -> None:
+    """Rows may be documents of a megabyte: thousands of them at once would take more memory than there is."""
+    document, n = "x" * 900_000, 40
+    (tmp_path / "s.csv").write_text("text\n" + f"{document}\n" * n)
+    (tmp_path / "s.jsonl").write_text(f'{{"text": "{document}"}}\n' * n)
+    (tmp_path / "s.json").write_text("[" + ",".join([f'{{"text": "{document}"}}'] * n) + "]")
+    pq.write_table(pa.table({"text": [document] * n}), tmp_path / "s.parquet", write_batch_size=1)
+    for kind in ("csv", "jsonl", "json", "parquet"):
+        reading = Reading(kind, "", "utf-8", ",")
+        sizes = [sum(array.nbytes for array in arrays) for arrays in open_reader(tmp_path / f"s.{kind}", reading, IngestLimits()).batches()]
+        assert (sum(sizes) >= n * 900_000, max(sizes) < 34 * 900_100) == (True, True)
+
+
+def written(table: pa.Table, **more: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **more)
+    return sink.getvalue()
+
+
+def test_parquet_bytes_that_are_text_are_text_and_others_stay_bytes(tmp_path: Path) -> None:
+    columns = {
+        "t": pa.array([b"abc", "é".encode(), None]),
+        "f": pa.array([b"abc", b"def", None], pa.binary(3)),
+        "b": pa.array([b"abc", b"\xff", None]),
+        "z": pa.array([b"a\0c", b"", None]),
+    }
+    done, rows = read(tmp_path, written(pa.table(columns)), "x.parquet")
+    assert rows == [["abc", "abc", b"abc", b"a\0c"], ["é", "def", b"\xff", b""], [None] * 4]
+    assert [column.type for column in done.columns] == ["text", "text", "binary", "binary"]
+    assert [note[:10] for note in done.notes] == ["column 'b'", "column 'z'"]
+
+
+def test_parquet_timestamps_of_96_bits_keep_the_year_9999_and_their_nanoseconds(tmp_path: Path) -> None:
+    for unit, value in (("us", 253402214400000000), ("ns", 1700000000123456789)):
+        content = written(pa.table({"t": pa.array([value, None], pa.timestamp(unit))}), use_deprecated_int96_timestamps=True)
+        (tmp_path / "s").write_bytes(content)
+        write_table(open_reader(tmp_path / "s", Reading("parquet"), IngestLimits()), tmp_path / "t", IngestLimits())
+        stored = pq.read_table(tmp_path / "t").column("c0")
+        assert (str(stored.type), stored.cast(pa.int64()).to_pylist()) == (f"timestamp[{unit}]", [value, None])

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from jobs.errors import BadTable, Where
 from jobs.rows.readers.source import Source, n_lines
-from jobs.rows.reading import DELIMITERS, IngestLimits, Reading
+from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, DELIMITERS, IngestLimits, Reading
 
-BATCH = 8192
+_STEP = 16  # rows that are read before it is asked again how much text a batch holds
 _STAND_IN = "\ufdd0"  # a noncharacter: no text has it, and a file that does is refused where it matters
 _LONE_CR = re.compile(r"\r(?!\n|\Z)")
 _LONE_LF = re.compile(r"(?<!\r)\n")
@@ -36,6 +36,7 @@ class Delimited:
         self._lone = _LONE_CR
         self._stands_in = self._has_stand_in = False
         self._n_blank = 0
+        self._n_fed = 0  # characters that the parser got
         self._line = 1  # where the next record starts
         csv.field_size_limit(source.limits.cell_bytes)
         self._records = csv.reader(chain.from_iterable(self._lines(source)), strict=True, **_dialect(reading))
@@ -57,8 +58,7 @@ class Delimited:
         n_waiting = 0  # blank lines of a one-column table: rows, but only if something follows
         while True:
             rows, self._pending = self._pending, []
-            failure = self._fill(rows)
-            at_end = failure is None and len(rows) < BATCH
+            failure, at_end = self._fill(rows)
             self._refuse_ragged(rows)
             if failure is not None:
                 self._line += sum(map(_height, rows))
@@ -74,40 +74,47 @@ class Delimited:
         self._n_blank += n_waiting
         self._note()
 
-    def _fill(self, rows: list[list[str]]) -> csv.Error | None:
-        """Read up to a batch; on an error the rows before it stay, as `extend` takes them one by one."""
+    def _fill(self, rows: list[list[str]]) -> tuple[csv.Error | None, bool]:
+        """Read up to a batch, and whether the file ends there; on an error the rows before it stay, as `extend` takes them one by one."""
+        most = self._n_fed + BATCH_BYTES
         try:
-            rows.extend(islice(self._records, BATCH - len(rows)))
+            while len(rows) < BATCH_ROWS and self._n_fed < most:
+                wanted = len(rows) + _STEP
+                rows.extend(islice(self._records, _STEP))
+                if len(rows) < wanted:
+                    return None, True
         except csv.Error as error:
-            return error
-        return None
+            return error, False
+        return None, False
 
     def _lines(self, source: Source) -> Iterator[io.StringIO]:
         """Feed the parser. The start of the file says what ends a line: where that is LF or CRLF, a lone CR is part of a value, and the
         other way round. As the parser would break at both, the lone ones wait behind a stand-in."""
-        newline = ""
-        for _, text in source.texts(self._reading.encoding, "any"):
-            if not newline:
-                newline = "any" if _ends_by_cr(text, self._reading.quote) else "lf"
-                self._lone = _LONE_LF if newline == "any" else _LONE_CR
+        newline = "cr" if _ends_by_cr(source.head(self._reading.encoding), self._reading.quote) else "lf"
+        self._lone = _LONE_LF if newline == "cr" else _LONE_CR
+        for _, text in source.texts(self._reading.encoding, newline):
             n_cr, n_lf = text.count("\r"), text.count("\n")
             n_both = text.count("\r\n") if n_cr else 0
             self._ends |= {name for name, n in (("CRLF", n_both), ("LF", n_lf - n_both)) if n and newline == "lf"}
-            if (n_lf if newline == "any" else n_cr) > n_both:
+            if (n_lf if newline == "cr" else n_cr) > n_both:
                 self._stands_in = True
             self._has_stand_in = self._has_stand_in or _STAND_IN in text
             if self._stands_in:
                 if self._has_stand_in:  # here or in an earlier part of the file: it could not be told from what it stands for
                     raise BadTable("The file has a character that Unicode keeps out of texts: U+FDD0.", Where(None, "U+FDD0", "characters"))
                 text = self._lone.sub(_STAND_IN, text)
+            self._n_fed += len(text)
             yield io.StringIO(text, newline="")
 
     def _first(self) -> list[str]:
         try:
             for record in self._records:
-                if record:
+                if self._line == 1 and record == ["sep=", ""]:  # in the first line, Excel's word for what parts the values
+                    self.notes.append("line 1 only names the delimiter (sep=) and is not read")
+                elif record:
                     break
-                self._n_blank += 1
+                else:
+                    self._n_blank += 1
                 self._line += 1
             else:
                 raise BadTable("The file is empty.", Where(1, "nothing", "a header and rows"), "Upload a file with at least one row.")
@@ -188,9 +195,8 @@ class Delimited:
             self.notes.append(f"line ends are mixed ({', '.join(sorted(self._ends))})")
 
 
-def _ends_by_cr(text: str, quote: str) -> bool:
+def _ends_by_cr(head: str, quote: str) -> bool:
     """Whether lines end in a lone CR: outside of quotes the start of the text has CR and no LF."""
-    head = text[:65_536]
     if quote:
         head = re.sub(f"{quote}[^{quote}]*({quote}|$)", "", head)
     return "\r" in head and "\n" not in head

@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from jobs.errors import BadTable, Where
 from jobs.rows.readers.source import LONGEST_LINE, Source
-from jobs.rows.reading import IngestLimits, Reading
+from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, IngestLimits, Reading
 
-BATCH = 8192
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -73,19 +72,19 @@ class JsonTable:
     def _read(self, collect: bool) -> Iterator[list[list[str | None]]]:
         """Walk the file: the first time to learn keys and types (and all that is wrong), the second time for the values."""
         records = _lines(self._source, self._reading) if self._reading.kind == "jsonl" else _array(self._source, self._reading)
-        n, columns = 0, self._empty()
+        n, size, columns = 0, 0, self._empty()
         keys: tuple[str, ...] | None = None
-        for line, text, start, pairs in islice(records, self._head):
+        for line, text, start, end, pairs in islice(records, self._head):
             names = tuple([name for name, _ in pairs])
             if names != keys:
                 self._learn(names, line)
                 keys = names
             if collect:
                 self._take(pairs, text, start, columns, n)
-                n += 1
-                if n == BATCH:
+                n, size = n + 1, size + end - start
+                if n == BATCH_ROWS or size > BATCH_BYTES:
                     yield self._filled(columns, n)
-                    n, columns = 0, self._empty()
+                    n, size, columns = 0, 0, self._empty()
             else:
                 self._look(pairs, line)
         if n:
@@ -171,7 +170,7 @@ def _skip(text: str, at: int) -> int:
     return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing at least
 
 
-_Record = tuple[int, str, int, _Pairs]  # line, the text around, where the object starts in it, its members
+_Record = tuple[int, str, int, int, _Pairs]  # line, the text around, where the object starts and ends in it, its members
 
 
 def _lines(source: Source, reading: Reading) -> Iterator[_Record]:
@@ -179,7 +178,7 @@ def _lines(source: Source, reading: Reading) -> Iterator[_Record]:
         for one in text.split("\n"):
             start = _skip(one, 0)
             if start < len(one):
-                yield line, one, start, _one_line(one, start, line, source.limits)
+                yield line, one, start, len(one), _one_line(one, start, line, source.limits)
             line += 1
 
 
@@ -287,7 +286,7 @@ def _members(buffer: _Buffer) -> Iterator[_Record]:
             raise _not_object(value, buffer.line)
         end, buffer.at = buffer.at, start
         line, buffer.at = buffer.line, end
-        yield line, buffer.text, start, value
+        yield line, buffer.text, start, end, value
         mark = buffer.peek()
         if mark not in (",", "]") or not mark:
             raise _unexpected(buffer, "a comma or ]")

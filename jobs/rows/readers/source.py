@@ -18,7 +18,7 @@ from jobs.rows.reading import ENCODINGS, IngestLimits
 CHUNK = 1 << 20
 LONGEST_LINE = 32_000_000  # characters; a line is held in memory, so it needs a bound of its own
 _RATIO_FROM = 100_000_000
-_BOMS = {"utf-8-sig": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}
+_BOMS = {"utf-8": codecs.BOM_UTF8, "utf-8-sig": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,21 @@ class Source:
                 file.write(chunk)
         return target
 
-    def texts(self, encoding: str, newline: str = "any") -> Iterator[tuple[int, str]]:
+    def head(self, encoding: str, n_bytes: int = 65_536) -> str:
+        """The start of the text, for a look: what is wrong with it is said by `texts`."""
+        return next(self._without_bom(encoding), b"")[:n_bytes].decode(encoding, errors="replace")
+
+    def texts(self, encoding: str, newline: str) -> Iterator[tuple[int, str]]:
         """Yield (line that the text starts in, text), each ending at a line's end but the last.
 
-        `newline` is `any` (LF, CRLF and CR end a line), `lf`, or `none` (texts end anywhere, lines may be of any length).
+        `newline` says what ends a line: `lf` (with or without a CR), `cr` (with or without an LF), or `none`: texts end anywhere and
+        lines, counted by LF, may be of any length.
         Raises BadTable with the line on bytes that the encoding does not have, on NUL, and on a line that is too long.
         """
         decoder = codecs.getincrementaldecoder("utf-8" if encoding == "utf-8-sig" else encoding)("strict")
         line, rest = 1, ""
         for chunk in self._without_bom(encoding):
-            text = rest + self._decoded(decoder, chunk, encoding, line, rest)
+            text = rest + self._decoded(decoder, chunk, encoding, line, rest, newline)
             cut = len(text) if newline == "none" else _last_end(text, newline)
             if cut == 0 and len(text) > LONGEST_LINE:
                 raise BadTable(
@@ -107,7 +112,7 @@ class Source:
                 self._check_nul(part, line, newline)
                 yield line, part
                 line += n_lines(part, newline)
-        rest += self._decoded(decoder, b"", encoding, line, rest, final=True)
+        rest += self._decoded(decoder, b"", encoding, line, rest, newline, final=True)
         if rest:
             self._check_nul(rest, line, newline)
             yield line, rest
@@ -120,12 +125,14 @@ class Source:
             first = False
 
     @staticmethod
-    def _decoded(decoder: codecs.IncrementalDecoder, chunk: bytes, encoding: str, line: int, before: str, final: bool = False) -> str:
+    def _decoded(
+        decoder: codecs.IncrementalDecoder, chunk: bytes, encoding: str, line: int, before: str, newline: str, final: bool = False
+    ) -> str:
         try:
             return decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
             whole = bytes(error.object)
-            at = line + n_lines(before + whole[: error.start].decode(encoding.removesuffix("-sig"), errors="ignore"), "any")
+            at = line + n_lines(before + whole[: error.start].decode(encoding.removesuffix("-sig"), errors="ignore"), newline)
             found = " ".join(f"0x{byte:02X}" for byte in whole[error.start : error.end][:4])
             name = ENCODINGS.get(encoding, encoding)
             raise BadTable(
@@ -147,7 +154,9 @@ class Source:
 
 
 def n_lines(text: str, newline: str = "any") -> int:
-    """How many line ends a text has; CRLF is one."""
+    """How many line ends a text has: LF, CR (CRLF is one) or, with `any`, both."""
+    if newline == "cr":
+        return text.count("\r")
     n = text.count("\n")
     if newline == "any" and "\r" in text:
         n += text.count("\r") - text.count("\r\n")
@@ -156,7 +165,7 @@ def n_lines(text: str, newline: str = "any") -> int:
 
 def _last_end(text: str, newline: str) -> int:
     """Where the last whole line of a text ends; a CR at the very end may be half of a CRLF, so it waits."""
-    cut = text.rfind("\n") + 1
-    if newline == "any":
-        cut = max(cut, text.rfind("\r", 0, len(text) - 1) + 1)
-    return cut
+    if newline == "lf":
+        return text.rfind("\n") + 1
+    cut = text.rfind("\r", 0, len(text) - 1) + 1
+    return cut + 1 if cut and text[cut] == "\n" else cut

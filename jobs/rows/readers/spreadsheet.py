@@ -14,9 +14,8 @@ import pyarrow as pa
 from openpyxl.utils.exceptions import InvalidFileException
 
 from jobs.errors import BadTable, Where
-from jobs.rows.reading import IngestLimits, Reading
+from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, IngestLimits, Reading
 
-BATCH = 8192
 _INFLATED = 2_000_000_000  # a sheet of Excel's full 1,048,576 rows stays far below
 _BROKEN = (zipfile.BadZipFile, InvalidFileException, ParseError, KeyError, ValueError, TypeError, AttributeError, EOFError, IndexError)
 
@@ -68,7 +67,8 @@ class Spreadsheet:
         return ["text"] * len(self.names)
 
     def batches(self) -> Iterator[list[pa.Array]]:
-        width, rows = len(self.names), []
+        width, size = len(self.names), 0
+        rows: list[list[str]] = []
         for line, row in self._all():
             if len(row) > width:
                 raise BadTable(
@@ -77,9 +77,10 @@ class Spreadsheet:
                     "Give every column a header.",
                 )
             rows.append(row + [""] * (width - len(row)))
-            if len(rows) == BATCH:
+            size += sum(map(len, row))
+            if len(rows) == BATCH_ROWS or size > BATCH_BYTES:
                 yield [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-                rows = []
+                rows, size = [], 0
         if rows:
             yield [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
         if self._n_blank:
