@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.costs.prices import PriceSheet, price_rows
-from jobs.engine import crash, places, remote_files, second_look, shelf
+from jobs.engine import answered_by, crash, places, remote_files, second_look, shelf
 from jobs.engine.lease import Lease
 from jobs.engine.log import move, note
 from jobs.engine.reject import close_with, draft_of
@@ -26,13 +26,13 @@ from jobs.engine.spec import spec_from_json
 from jobs.engine.windows import back_off
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
-from jobs.providers.base import Answer, RemoteBatch, RequestSpec, split_lines
+from jobs.providers.base import Answer, Plain, RemoteBatch, RequestSpec, split_lines
 from jobs.providers.lines import split_glued
-from jobs.providers.registry import abilities_of, decoder_for
-from jobs.rows.cut import custom_id_of, rows_in
+from jobs.providers.registry import abilities_of, decoder_for, plain_decoder_for
+from jobs.rows.cut import custom_id_of, custom_ids, rows_in
 from jobs.rows.files import write_whole
 from jobs.rows.outcomes import OutcomeWriter
-from jobs.rows.schema import FENCED, unfenced, validator
+from jobs.rows.schema import FENCED, nodder, unfenced, validator
 from jobs.words import BatchState, Cause, Lane, OutcomeKind
 
 CHUNK = 1 << 20
@@ -40,6 +40,7 @@ GONE = "gone"  # a file in the results folder: the provider had thrown the resul
 NO_FILES_TRIES = 4
 ANSWERED = (OutcomeKind.SUCCEEDED, OutcomeKind.INVALID)
 PORTION = 10_000
+PORTION_BYTES = 32_000_000  # of result lines: embeddings have tens of kilobytes each
 TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens")
 LINE = (
     "_row",
@@ -56,6 +57,8 @@ LINE = (
     "billed",
     *TOKENS,
 )
+PLAIN_TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+_SUCCEEDED = {"kind": OutcomeKind.SUCCEEDED.value, "cause": None, "message": "", "finish": "stop", "billed": "paid"}
 _tokens_of = attrgetter(*TOKENS)
 _VALUES = {kind: kind.value for kind in OutcomeKind}  # a look-up costs a third of an enum's property
 Decode = Callable[[bytes], Answer]
@@ -143,6 +146,7 @@ def collect(batch: Batch, lease: Lease) -> None:
     crash.point("after settled")
     _say_strays(batch, gathering.strays)
     _say_counts(batch)
+    answered_by.say_others(batch)
     if batch.connection.delete_remote_files and batch.round.lane == Lane.BATCH:
         remote_files.delete(batch)
 
@@ -207,9 +211,11 @@ class _Gathering:
     decode: Decode
     strays: dict[str, int] = field(default_factory=dict)
     _left: set[int] = field(default_factory=set)
-    _sent: frozenset[int] = frozenset()
     _ids: dict[str, int] = field(default_factory=dict)  # custom_id → row, of all that were sent
-    _lines: list[tuple[Any, ...]] = field(default_factory=list)  # what is flushed next, in the order of LINE
+    _answers: list[tuple[tuple[int, int, int], Plain]] = field(default_factory=list)  # flushed next: row, offset and length; the answer
+    _lines: list[tuple[Any, ...]] = field(default_factory=list)  # the others that are flushed next, in the order of LINE
+    _plain: Any = None
+    _nods: Any = None
     _sheet: Any = None
     _valid: Any = None
     _may_be_ours: bool = False
@@ -217,28 +223,31 @@ class _Gathering:
     _torn: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # row → where its line stands that cannot be read
 
     def __post_init__(self) -> None:
-        self._sent = frozenset(rows_in(places.request_file(self.batch)).tolist())
-        self._left = set(self._sent)
-        self._ids = {custom_id_of(self.batch.token, row): row for row in self._sent}
+        sent = rows_in(places.request_file(self.batch)).tolist()
+        self._left, self._ids = set(sent), custom_ids(self.batch.token, sent)
         self._sheet = PriceSheet.from_json(self.batch.round.sheet)
         self._valid = validator(self.spec.schema) if self.spec.schema else None
+        self._plain, self._nods = plain_decoder_for(self.batch.connection.kind), nodder(self.spec.schema)
         self._may_be_ours = self.batch.round.lane != Lane.BATCH
 
     def portions(self, number: int, path: Path) -> Iterator[dict[str, Any]]:
         """The outcomes of one file, some thousand at a time."""
-        ids, left, decode, take = self._ids, self._left, self.decode, self._take
-        for offset, line in split_lines(_chunks(path)):
-            answer = _ours(line) if self._may_be_ours and b'"batchui":' in line else decode(line)
-            row = ids.get(answer.custom_id)
-            if row in left:  # nearly every line
-                left.discard(row)
-                take(row, answer, number, offset, len(line))
-            else:
-                self._line(number, offset, line)
-            if len(self._lines) >= PORTION:
-                yield self._flush()
-        if self._lines:
-            yield self._flush()
+        ids, left, plain, nods = self._ids, self._left, self._plain, self._nods
+        offset = flushed = 0
+        with path.open("rb") as file:
+            for line in file:  # cut at 0x0A alone: U+2028 is legal inside JSON
+                length = len(line) - line.endswith(b"\n")
+                found = plain(line)
+                if found is not None and (row := ids.get(found[0])) in left and nods(found[1]):  # nearly every line
+                    left.discard(row)
+                    self._answers.append(((row, offset, length), found))
+                else:
+                    self._line(number, offset, line[:length])
+                offset += len(line)
+                if len(self._answers) + len(self._lines) >= PORTION or offset - flushed >= PORTION_BYTES:
+                    yield from self._flush(number)
+                    flushed = offset
+        yield from self._flush(number)
 
     def _line(self, number: int, offset: int, line: bytes) -> None:
         """A line that is not plainly the answer of a row that waits for one."""
@@ -266,7 +275,7 @@ class _Gathering:
     def _torn_line(self, number: int, offset: int, line: bytes) -> None:
         """A line that is no JSON and still names one row of ours: that row was answered, and is not sent again unasked."""
         named = {int(digits) for digits in re.findall(rb'"custom_id"\s*:\s*"%b-(\d{1,18})"' % self.batch.token.encode(), line)}
-        if len(named) == 1 and (row := named.pop()) in self._sent:
+        if len(named) == 1 and custom_id_of(self.batch.token, row := named.pop()) in self._ids:
             self._torn.setdefault(row, (number, offset, len(line)))
 
     @property
@@ -309,20 +318,33 @@ class _Gathering:
             )
         )  # fmt: skip
 
-    def _flush(self) -> dict[str, Any]:
-        columns: dict[str, Any] = dict(zip(LINE, map(list, zip(*self._lines, strict=True)), strict=True))
-        self._lines = []
-        counts = {name: np.array(columns[name], dtype=np.int64) for name in TOKENS}
-        parts = counts["cached_tokens"] + counts["cache_write_tokens"] + counts["cache_write_1h_tokens"]
+    def _flush(self, number: int) -> Iterator[dict[str, Any]]:
+        if self._answers:
+            places_, answers = zip(*self._answers, strict=True)
+            rows, offsets, lengths = zip(*places_, strict=True)
+            _, texts, models, request_ids, *counts = zip(*answers, strict=True)
+            self._answers = []
+            columns: dict[str, Any] = {"_row": rows, **_SUCCEEDED, "raw_file": number, "raw_offset": offsets, "raw_length": lengths}
+            columns |= {"answer": texts, "model": models, "request_id": request_ids}
+            yield columns | self._priced(dict(zip(PLAIN_TOKENS, counts, strict=True)), None)
+        if self._lines:
+            columns = dict(zip(LINE, zip(*self._lines, strict=True), strict=True))
+            self._lines = []
+            charged = np.fromiter((billed != "unpaid" for billed in columns["billed"]), dtype=bool, count=len(columns["billed"]))
+            yield columns | self._priced({name: columns[name] for name in TOKENS}, charged)
+
+    def _priced(self, tokens: Mapping[str, Sequence[int]], charged: np.ndarray[Any, np.dtype[np.bool_]] | None) -> dict[str, Any]:
+        """Token columns as arrays, with what they cost by the round's sheet; what was not `charged` costs nothing (None: all were)."""
+        counts = {name: np.array(values, dtype=np.int64) for name, values in tokens.items()}
+        parts = sum(counts[name] for name in ("cached_tokens", "cache_write_tokens", "cache_write_1h_tokens") if name in counts)
         counts["input_tokens"] = np.maximum(counts["input_tokens"], parts)  # a whole is not less than its parts, whatever a server says
-        columns |= counts
-        charged = np.fromiter((billed != "unpaid" for billed in columns["billed"]), dtype=bool, count=len(columns["billed"]))
+        found: dict[str, Any] = dict(counts)
         for name, lane in (("cost", self.batch.round.lane), ("realtime", Lane.DIRECT)):
             tier, price = price_rows(self._sheet, lane, counts)
-            columns[name] = np.where(charged, price, 0)
+            found[name] = price if charged is None else np.where(charged, price, 0)
             if name == "cost":
-                columns["tier"] = tier
-        return columns
+                found["tier"] = tier
+        return found
 
     def missing(self) -> Iterator[dict[str, Any]]:
         """Rows that no line spoke of."""
@@ -351,7 +373,7 @@ class _Gathering:
         counts = self.batch.provider_counts
         counted = counts.get("succeeded") or counts.get("failed")
         cancelled = self.batch.provider_status.lower() in ("cancelled", "canceled")
-        return cancelled and not counted and not result_files(self.batch) and len(self._left) == len(self._sent)
+        return cancelled and not counted and not result_files(self.batch) and len(self._left) == len(self._ids)
 
 
 def _ours(line: bytes) -> Answer:

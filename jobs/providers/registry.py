@@ -8,7 +8,7 @@ from importlib import import_module
 
 from jobs.errors import BadInput
 from jobs.providers import anthropic_lines, openai_lines, openai_requests
-from jobs.providers.base import Abilities, Answer, Encoder, Endpoint, Limits, Provider, RequestSpec
+from jobs.providers.base import Abilities, Answer, Encoder, Endpoint, Limits, Plain, Provider, RequestSpec
 from jobs.words import ProviderKind
 
 
@@ -19,6 +19,7 @@ class _Entry:
     abilities: Abilities
     encoder: Callable[[RequestSpec], Encoder]
     decode: Callable[[bytes, RequestSpec], Answer]
+    plain: Callable[[bytes], Plain | None] = lambda line: None
 
 
 _ENTRIES: dict[str, _Entry] = {
@@ -28,6 +29,7 @@ _ENTRIES: dict[str, _Entry] = {
         Abilities(flex=True),
         openai_requests.make_encoder,
         openai_lines.decode,
+        openai_lines.plain,
     ),
     ProviderKind.ANTHROPIC: _Entry(
         "anthropic:AnthropicProvider",
@@ -43,6 +45,7 @@ _ENTRIES: dict[str, _Entry] = {
         Abilities(),
         openai_requests.make_compatible_encoder,
         openai_lines.decode,
+        openai_lines.plain,
     ),
 }
 
@@ -77,3 +80,8 @@ def encoder_for(kind: str, spec: RequestSpec) -> Encoder:
 def decoder_for(kind: str) -> Callable[[bytes, RequestSpec], Answer]:
     """The function that reads one result line: pure, so that collecting needs neither key nor network."""
     return _entry(kind).decode
+
+
+def plain_decoder_for(kind: str) -> Callable[[bytes], Plain | None]:
+    """A quick function for the commonest lines: what it says is what the decoder says of them; None where the decoder has to look."""
+    return _entry(kind).plain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,11 @@ class Cut:
 def custom_id_of(token: str, row: int) -> str:
     """The id that a request carries there and back."""
     return f"{token}-{row}"
+
+
+def custom_ids(token: str, rows: Sequence[int]) -> dict[str, int]:
+    """The ids of rows → the rows."""
+    return dict(zip(map(custom_id_of(token, 0)[:-1].__add__, map(str, rows)), rows, strict=True))
 
 
 def row_of(custom_id: str) -> int | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import GenericAlias
+from typing import Any, Literal, Union
 
 import jsonschema
+import msgspec
 import orjson
 from referencing import Registry
 
@@ -69,7 +71,6 @@ def validator(schema: Mapping[str, Any]) -> Validator:
     A code fence around the JSON is tolerated: then the answer fits and the message is FENCED (`unfenced` gives the JSON text).
     """
     check = _compile(dict(schema)) or _slow(dict(schema))
-    plainly = _plainly(schema)
 
     def validate(text: str) -> tuple[bool, Any, str]:
         inner = unfenced(text)
@@ -77,8 +78,6 @@ def validator(schema: Mapping[str, Any]) -> Validator:
             parsed = _parse(inner)
         except (ValueError, RecursionError) as error:
             return False, None, f"The answer is not JSON: {error}"[:MESSAGE_LENGTH]
-        if plainly is not None and inner is text and plainly(parsed):
-            return True, parsed, ""
         try:
             wrong = check(parsed)
         except RecursionError:
@@ -90,38 +89,71 @@ def validator(schema: Mapping[str, Any]) -> Validator:
     return validate
 
 
-_PLAIN: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "integer": (int,), "number": (int, float)}
+_PLAIN: dict[str, Any] = {"string": str, "boolean": bool, "integer": int, "number": float, "null": None}
+_MOST_DEEP = 8
 
 
-def _plainly(schema: Mapping[str, Any]) -> Callable[[Any], bool] | None:
-    """A quick yes for the commonest schemas: flat objects with just these fields. What it does not nod at is looked at closely."""
-    properties = schema.get("properties")
-    if not isinstance(properties, dict) or set(schema) - {"type", "properties", "required", "additionalProperties", *_ANNOTATIONS}:
-        return None
-    if schema.get("type") != "object" or sorted(schema.get("required", [])) != sorted(properties):
-        return None
-    plan: list[tuple[str, tuple[type, ...], frozenset[str] | None]] = []
-    for name, part in properties.items():
-        if not isinstance(part, dict) or set(part) - {"type", "enum", *_ANNOTATIONS} or part.get("type", "string") not in _PLAIN:
-            return None
-        labels = part.get("enum")
-        if labels is None and "type" not in part:
-            return None
-        if labels is not None and (part.get("type", "string") != "string" or not all(isinstance(label, str) for label in labels)):
-            return None
-        plan.append((name, _PLAIN[part.get("type", "string")], None if labels is None else frozenset(labels)))
-    n = len(plan)
+def nodder(schema: Mapping[str, Any] | None) -> Callable[[str], bool]:
+    """A quick yes to the text of an answer that fits, for schemas of types, labels, lists and closed objects.
 
-    def fits(value: Any) -> bool:
-        if type(value) is not dict or len(value) != n:
+    Where it does not nod, `validator` has to look: it may fit all the same. Where there is no schema every text fits.
+    """
+    if not schema:
+        return lambda text: True
+    wanted = _as_type(schema, 0)
+    try:
+        loads = None if wanted is _UNSAYABLE else msgspec.json.Decoder(wanted).decode
+    except TypeError:  # unions that it cannot tell apart
+        loads = None
+    if loads is None:
+        return lambda text: False
+
+    def nods(text: str) -> bool:
+        try:
+            loads(text)
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return False
-        for name, types, labels in plan:
-            item = value.get(name)
-            if type(item) not in types or (labels is not None and item not in labels):
-                return False
         return True
 
-    return fits
+    return nods
+
+
+_UNSAYABLE = object()
+
+
+def _as_type(schema: Any, depth: int) -> Any:
+    """A type whose values all fit the schema; _UNSAYABLE where there is none. It need not hold all that fits."""
+    if not isinstance(schema, dict) or depth > _MOST_DEEP:
+        return _UNSAYABLE
+    said = set(schema) - _ANNOTATIONS
+    kind, labels = schema.get("type"), schema.get("enum")
+    if "enum" in said:
+        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+            return _UNSAYABLE
+        return Literal[tuple(labels)] if said <= {"type", "enum"} and kind in ("string", None) else _UNSAYABLE
+    if isinstance(kind, list) and kind and said == {"type"} and all(isinstance(each, str) and each in _PLAIN for each in kind):
+        return Union[tuple(_PLAIN[each] for each in kind)]  # noqa: UP007 - it is no annotation
+    if isinstance(kind, str) and kind in _PLAIN and said == {"type"}:
+        return _PLAIN[kind]
+    if kind == "array" and said == {"type", "items"} and (inner := _as_type(schema["items"], depth + 1)) is not _UNSAYABLE:
+        return GenericAlias(list, (inner,))
+    return _as_struct(schema, said, depth) if kind == "object" else _UNSAYABLE
+
+
+def _as_struct(schema: Mapping[str, Any], said: set[str], depth: int) -> Any:
+    """An object with just these fields; those that need not be there have to fit where they are."""
+    properties, required = schema.get("properties"), schema.get("required", [])
+    if not said <= {"type", "properties", "required", "additionalProperties"} or not isinstance(properties, dict):
+        return _UNSAYABLE
+    if not isinstance(required, list) or not set(required) <= set(properties):
+        return _UNSAYABLE
+    parts: list[Any] = []
+    for i, (name, part) in enumerate(properties.items()):
+        inner = _as_type(part, depth + 1)
+        if inner is _UNSAYABLE or not isinstance(name, str):
+            return _UNSAYABLE
+        parts.append((f"f{i}", inner, msgspec.field(name=name) if name in required else msgspec.field(name=name, default=msgspec.UNSET)))
+    return msgspec.defstruct("Answer", parts, kw_only=True, forbid_unknown_fields=True, gc=False)
 
 
 def unfenced(text: str) -> str:

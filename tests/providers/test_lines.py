@@ -429,13 +429,15 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
+PLACES = ["response", "body", "result", "message", "choices", "usage", "error", "content", "refusal", "finish_reason", "status_code"]
+PLACES += ["prompt_tokens", "prompt_tokens_details", "cached_tokens", "completion_tokens", "reasoning_tokens", "model", "request_id"]
 SEEDS = [line for provider, line, *_ in READ.values()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     line=st.sampled_from(SEEDS),
-    name=st.sampled_from(["response", "body", "result", "message", "choices", "usage", "error", "content"]),
+    name=st.sampled_from(PLACES),
     value=values,
 )
 @settings(max_examples=300, deadline=None)

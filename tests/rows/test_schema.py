@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import BadInput
-from jobs.rows.schema import FENCED, _compile, build_schema, check_schema, fields, unfenced, validator
+from jobs.rows.schema import FENCED, _compile, build_schema, check_schema, fields, nodder, unfenced, validator
 
 SCHEMA = {
     "type": "object",
@@ -103,6 +103,71 @@ _VALUES = st.recursive(
 @given(schema=_SCHEMAS, value=_VALUES)
 def test_verdict_equals_that_of_jsonschema(schema: dict[str, Any], value: Any) -> None:
     assert validator(schema)(json.dumps(value))[0] == jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+_SAYABLE = st.recursive(
+    st.one_of(
+        st.builds(
+            lambda kind: {"type": kind}, st.sampled_from(["string", "boolean", "integer", "number", ["string", "null"], ["integer"]])
+        ),
+        st.just({"type": "string", "enum": ["", "a", "äö"], "description": "one of them"}),
+        st.just({"enum": ["ab"]}),
+    ),
+    lambda part: st.one_of(
+        st.builds(lambda items: {"type": "array", "items": items}, part),
+        st.builds(
+            lambda properties, n, more: {"type": "object", "properties": properties, "required": list(properties)[:n]} | more,
+            st.dictionaries(st.sampled_from(["a", "b", "_c d"]), part, min_size=1, max_size=3),
+            st.integers(0, 3),
+            st.sampled_from([{}, {"additionalProperties": False}]),
+        ),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(schema=st.one_of(_SCHEMAS, _SAYABLE), value=_VALUES, text=st.data())
+def test_a_nod_is_never_wrong(schema: dict[str, Any], value: Any, text: st.DataObject) -> None:
+    """Also not where the text is hurt: what is nodded at, the validator takes as it stands."""
+    said = json.dumps(value)
+    at = text.draw(st.integers(0, len(said)))
+    hurt = said[:at] + text.draw(st.sampled_from(["", "\n", "\x01", "}", "]", '"', "1", ".0", "e999", "NaN", "\\ud800", " "])) + said[at:]
+    if schema and nodder(schema)(hurt):
+        assert validator(schema)(hurt)[::2] == (True, "")
+
+
+@settings(max_examples=200, deadline=None)
+@given(schema=_SAYABLE)
+def test_plain_answers_get_a_nod(schema: dict[str, Any]) -> None:
+    assert nodder(schema)(json.dumps(_fitting(schema)))
+
+
+def _fitting(schema: dict[str, Any]) -> Any:
+    """A value that fits a sayable schema."""
+    if "enum" in schema:
+        return schema["enum"][-1]
+    kind = schema["type"] if isinstance(schema["type"], str) else schema["type"][0]
+    if kind == "array":
+        return [_fitting(schema["items"])] * 2
+    if kind == "object":
+        return {name: _fitting(part) for name, part in schema["properties"].items()}
+    return {"string": "x", "boolean": True, "integer": 3, "number": 1.5}[kind]
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "nod"),
+    [
+        (SCHEMA, '{"label": "a"}', True),
+        (None, "anything", True),
+        ({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, '{"a": 1}', True),
+        ({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, '{"a": 1, "b": 2}', False),
+        ({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}, '```json\n{"a": 1}\n```', False),
+        ({"type": "object", "properties": {"a": {"type": ["object", "array"]}}}, "{}", False),
+    ],
+)
+def test_when_a_nod_is_given(schema: Any, text: str, nod: bool) -> None:
+    assert nodder(schema)(text) is nod
 
 
 def test_the_common_part_is_quick_and_the_rest_is_not() -> None:
