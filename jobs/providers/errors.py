@@ -275,7 +275,9 @@ def _sentence(status: int, cause: Cause, said: str, is_page: bool) -> str:
         return f"The server wants to send us to another address (HTTP {status}), which is not followed. Correct the base URL."
     if status < 300:
         return f"The server's answer could not be read as that of this API (HTTP {status}).{tail}"
-    if status in (401, 403) or cause is Cause.AUTH:
+    if status == 403:
+        return f"The provider does not let this API key do that (HTTP 403).{tail}"
+    if status == 401 or cause is Cause.AUTH:
         return f"The provider did not accept the API key (HTTP {status}).{tail}"
     if cause is Cause.BILLING:
         return f"The provider's account has no credit left or reached a limit (HTTP {status}).{tail}"

@@ -178,7 +178,7 @@ class Session:
                 response.close()
 
     def chunks(self, response: httpx2.Response, size: int | None = None) -> Iterator[bytes]:
-        """The bytes of a streamed answer, as they come or `size` at a time. What goes wrong on the wire is a ProviderError, a full disk not."""
+        """The bytes of a streamed answer, as they come or `size` at a time. Only what goes wrong on the wire is a ProviderError."""
         with self.failing():
             yield from response.iter_bytes(size)
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from django.utils import timezone
 
-from jobs.engine import collect, crash, places, sweep
+from jobs.engine import answered_by, collect, crash, places, sweep
 from jobs.engine.advance import advance_batch
 from jobs.engine.lease import LostLease, claim
 from jobs.models import Batch, Connection, Job
@@ -333,6 +333,32 @@ def test_counts_that_are_wrong_are_said_and_not_believed(make: Any, sandbox: Any
     job = make(kind=kind, model=f"{model}+{orders}", schema=SCHEMA if "badschema" in orders else None)
     settled(batch_of(job), sandbox)
     assert texts(job, "batch:counts") == told
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "same"),
+    [
+        ("gpt-6-luna", "gpt-6-luna", True),
+        ("gpt-6-luna", "gpt-6-luna-2026-08-01", True),
+        ("gpt-6-luna+errors=1", "gpt-6-luna", True),
+        ("claude-sonnet-5-5", "claude-sonnet-5-5@20260901", True),
+        ("meta/Llama-9-8B", "llama-9-8b", True),
+        ("gpt-6-luna-2026-08-01", "gpt-6-luna", True),
+        ("gpt-6-luna", "gpt-6-sol", False),
+        ("gpt-6-luna", "gpt-6-lunar", False),
+    ],
+)
+def test_names_of_one_model(asked: str, answered: str, same: bool) -> None:
+    assert answered_by.is_same(asked, answered) is same
+
+
+def test_answers_of_another_model_are_said(make: Any, sandbox: Any) -> None:
+    job = make(model="gpt-6-luna+wrong_model=2")
+    batch = settled(batch_of(job), sandbox)
+    (told,) = texts(job, "batch:model")
+    other = next(row["model"] for row in outcomes(batch) if row["model"] != "gpt-6-luna")
+    assert told == f"Batch 1: 2 answers are another model's than {job.model}, which was asked for (2 by {other})"
+    assert by_cause(batch) == {"succeeded": 6}
 
 
 def test_person_is_asked_before_the_shelf_life_is_over(make: Any, sandbox: Any) -> None:
