@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.costs.prices import LANES, Ints, PriceSheet, Usage, dollars, plain, price_rows
+from jobs.costs.prices import LANES, Ints, PriceSheet, Usage, dollars, plain, price_rows, time_cost
 from jobs.costs.tokens import TokenModel
 from jobs.words import Lane
 
@@ -106,6 +106,37 @@ class Estimate:
             source=data["source"],
             as_of=data["as_of"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens a second that a server gave before, as a range; of the output, or of the input where there is no output."""
+
+    low: Decimal
+    high: Decimal
+    of_output: bool
+    words: str
+
+
+def with_time(found: Estimate, sheet: PriceSheet, speed: Speed | None) -> Estimate:
+    """The estimate with what the time costs on a server that is priced by the hour; unknown, and said, where nothing was measured yet."""
+    if sheet.per_hour is None:
+        return found
+    lane = found.lanes[str(Lane.DIRECT)]
+    low, high = (found.output_low, found.output_high) if speed and speed.of_output else (found.input_low, found.input_high)
+    if speed is None:
+        reason = "It is priced by the hour, and how long it takes is not known before some rows were tried."
+        timed = LaneEstimate(None, None, None, reason)
+    else:
+        least = time_cost(sheet.per_hour, _milliseconds(low, speed.high)) + (lane.low or 0)
+        most = None if high is None or lane.high is None else time_cost(sheet.per_hour, _milliseconds(high, speed.low)) + lane.high
+        timed = LaneEstimate(least, most, None, "" if most is not None else "The output has no limit, so the time has none.")
+    basis = (*found.basis, f"Priced by the hour. {speed.words}" if speed else timed.reason)
+    return replace(found, lanes={**found.lanes, str(Lane.DIRECT): timed}, basis=basis)
+
+
+def _milliseconds(tokens: int, per_second: Decimal) -> int:
+    return int((1000 * Decimal(tokens) / per_second).to_integral_value(ROUND_CEILING))
 
 
 def no_output() -> OutputBasis:

@@ -26,7 +26,8 @@ _KEYS = {
 # What a kind of token costs where no price of its own is listed: the price of this kind.
 _INSTEAD = {"cached": "input", "cache_write": "input", "cache_write_1h": "cache_write"}
 _FREE = {(str(ProviderKind.OPENAI), "moderation")}  # listed as free of charge, on every lane that takes it
-_OVERRIDE_KEYS = {*TOKEN_KINDS, "batch_discount", "flex_discount", "lanes"}
+_OVERRIDE_KEYS = {*TOKEN_KINDS, "batch_discount", "flex_discount", "lanes", "per_hour"}
+_BY_THE_HOUR = "It is priced by the hour of ordinary calls; how long a server works on a batch is not known."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def price_sheet(provider_kind: str, model: str, *, overrides: Mapping[str, Any] 
 
     `overrides` maps a model, or "*" for every model of the connection, to `{"input", "output"}` in dollars per million tokens, and
     optionally `cached`, `cache_write`, `cache_write_1h`, `batch_discount` and `flex_discount` (0.5 is half off), or to
-    `{"lanes": {lane: [tier, …]}}`. Raises BadInput for an override that cannot be read.
+    `{"lanes": {lane: [tier, …]}}`, or to `{"per_hour"}`, dollars for each hour that ordinary calls take on a server of one's own, where
+    tokens cost nothing unless `input` and `output` say so. Raises BadInput for an override that cannot be read.
     """
     for name in (model, "*"):
         if overrides and name in overrides:
@@ -236,6 +238,8 @@ def _price_above(price: Any, mark: int) -> Decimal:
 def _overridden(provider_kind: str, model: str, override: Any, today: date) -> PriceSheet:
     if not isinstance(override, Mapping) or not set(override) <= _OVERRIDE_KEYS:
         raise BadInput(f"The price entered for {model} cannot be read.", f"Allowed are: {', '.join(sorted(_OVERRIDE_KEYS))}.")
+    if override.get("per_hour") is not None:
+        return _by_the_hour(provider_kind, model, override, today)
     reasons: dict[str, str] = {}
     notes: list[str] = []
     if "lanes" in override:
@@ -253,6 +257,17 @@ def _overridden(provider_kind: str, model: str, override: Any, today: date) -> P
         if str(lane) not in lanes:
             reasons[str(lane)] = f"The price entered for {model} says nothing of {lane.label.lower()}."
     return PriceSheet("entered by an admin", today.isoformat(), str(provider_kind), model, bool(lanes), tuple(notes), lanes, reasons)
+
+
+def _by_the_hour(provider_kind: str, model: str, override: Mapping[str, Any], today: date) -> PriceSheet:
+    if set(override) & {"lanes", "batch_discount", "flex_discount"}:
+        raise BadInput(f"The price of {model} by the hour has no discounts or lanes beside it.", "Only ordinary calls are priced by time.")
+    per_hour = _price(model, "an hour", override["per_hour"])
+    notes = [f"Priced by the hour: ${per_hour.normalize():f} for each hour of calls, shared by the jobs that run at the same time."]
+    tier = _override_tier(model, {"input": "0", "output": "0", **{k: v for k, v in override.items() if v is not None}}, notes)
+    lanes = {str(Lane.DIRECT): (tier,)}
+    reasons = {str(Lane.BATCH): _BY_THE_HOUR, str(Lane.FLEX): _BY_THE_HOUR}
+    return PriceSheet("entered by an admin", today.isoformat(), str(provider_kind), model, True, tuple(notes), lanes, reasons, per_hour)
 
 
 def _override_lanes(model: str, lanes: Any) -> dict[str, tuple[Tier, ...]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,7 +84,8 @@ class Tier:
 class PriceSheet:
     """The prices of one model on each lane, frozen on jobs and rounds. A lane that is absent has no known price; `reasons` says why.
 
-    All lanes have the same thresholds, so that a row's tier is the same number on each.
+    All lanes have the same thresholds, so that a row's tier is the same number on each. `per_hour` is what an hour of ordinary calls costs
+    on a server of one's own, beside the prices per token (`time_cost`); None where time has no price.
     """
 
     source: str
@@ -95,6 +96,7 @@ class PriceSheet:
     notes: tuple[str, ...] = ()
     lanes: Mapping[str, tuple[Tier, ...]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    per_hour: Decimal | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lanes", _same_thresholds(self.lanes))
@@ -127,6 +129,7 @@ class PriceSheet:
             "notes": list(self.notes),
             "lanes": {lane: [tier.to_json() for tier in tiers] for lane, tiers in self.lanes.items()},
             "reasons": dict(self.reasons),
+            **({} if self.per_hour is None else {"per_hour": plain(self.per_hour)}),
         }
 
     @classmethod
@@ -140,6 +143,7 @@ class PriceSheet:
             notes=tuple(data.get("notes", ())),
             lanes={lane: tuple(Tier.from_json(tier) for tier in tiers) for lane, tiers in data["lanes"].items()},
             reasons=dict(data.get("reasons", {})),
+            per_hour=Decimal(data["per_hour"]) if data.get("per_hour") is not None else None,
         )
 
 
@@ -156,6 +160,11 @@ def pico(per_million: Decimal) -> int:
     if scaled != scaled.to_integral_value():
         raise ValueError(f"{per_million} has more than six decimals")
     return int(scaled)
+
+
+def time_cost(per_hour: Decimal, milliseconds: int) -> Decimal:
+    """Dollars for the time that calls took, to 10⁻¹²."""
+    return (per_hour * milliseconds / 3_600_000).quantize(Decimal(1).scaleb(-PICO), ROUND_HALF_UP)
 
 
 def dollars(pico_dollars: int) -> Decimal:

@@ -15,6 +15,7 @@ from jobs.costs.prices import PriceSheet, dollars, kind_columns, pico, plain, pr
 from jobs.words import TOKEN_KINDS, Lane, RoundReason
 
 BILLED = ("paid", "unpaid", "unknown")
+TIME = "time"  # the kind of a line that is no token's: milliseconds of a server that is priced by the hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +35,21 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class RoundUsage:
-    """A round's tokens, with the sheet frozen on it. `number` from 1."""
+    """A round's tokens, with the sheet frozen on it. `number` from 1. Where time is priced: how long its calls took, and what that cost."""
 
     number: int
     reason: RoundReason
     lane: Lane
     sheet: PriceSheet
     sums: tuple[Sums, ...]
+    milliseconds: int = 0
+    time_usd: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line: a kind of token in a round, tier and billing. `price` is per million; `price`, `amount` None where no price is known.
+    Of the kind `time`, `tokens` are milliseconds and `price` is that of an hour.
 
     `amount` is what is or may have been charged ("unknown"), 0 for unpaid; `realtime` the same tokens in real time, None if not priced.
     """
@@ -227,7 +231,29 @@ def _lines(found: RoundUsage) -> list[Line]:
                     realtime=Decimal(0) if sums.billed == "unpaid" else _amount(real, count),
                 )
             )
-    return lines
+    return lines + _time_line(found)
+
+
+def _time_line(found: RoundUsage) -> list[Line]:
+    """Time costs the same whatever came of the rows, and in real time too."""
+    if found.sheet.per_hour is None or not found.milliseconds:
+        return []
+    return [
+        Line(
+            round=found.number,
+            reason=found.reason,
+            lane=found.lane,
+            kind=TIME,
+            tier=0,
+            above=0,
+            billed="paid",
+            useful=True,
+            tokens=found.milliseconds,
+            price=found.sheet.per_hour,
+            amount=found.time_usd,
+            realtime=found.time_usd,
+        )
+    ]
 
 
 def _amount(price: Decimal | None, tokens: int) -> Decimal | None:
@@ -269,7 +295,7 @@ def _cache_saved(rounds: Sequence[RoundUsage]) -> Decimal:
 
 
 def _hit_rate(paid: Sequence[Line]) -> Decimal | None:
-    whole = sum(line.tokens for line in paid if line.kind != "output")
+    whole = sum(line.tokens for line in paid if line.kind not in ("output", TIME))
     cached = sum(line.tokens for line in paid if line.kind == "cached")
     return (Decimal(cached) / whole).quantize(Decimal("0.0001")) if whole else None
 

@@ -110,7 +110,7 @@ def _outcomes(batch: Batch, sent: Any) -> Iterator[str]:
     }:
         yield "its outcomes say that they are of another batch"
     yield from _prices(batch, table)
-    counted = tally.tally_of(path)
+    counted = tally.of_batch(batch, path)
     if counted.kinds != batch.outcomes:
         yield f"its outcomes add up to {counted.kinds}, the ledger says {batch.outcomes}"
     for name, ours, theirs in (("paid", counted.paid, batch.paid_usd), ("real-time price", counted.realtime, batch.realtime_usd)):

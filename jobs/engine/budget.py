@@ -42,8 +42,9 @@ class Crossing:
 
 def reserve_of(round_: Round, n_requests: int, n_tokens: int) -> Decimal | None:
     """The most that a batch can cost: every token at the dearest tier, every answer at its limit. None where that has no bound or price."""
-    tiers = PriceSheet.from_json(round_.sheet).tiers(round_.lane)
-    if not tiers:
+    sheet = PriceSheet.from_json(round_.sheet)
+    tiers = sheet.tiers(round_.lane)
+    if not tiers or sheet.per_hour is not None:  # how long a server takes has no bound
         return None
     dearest_in = max(tier.price(kind) for tier in tiers for kind in TOKEN_KINDS if kind != "output")
     dearest_out = max(tier.price("output") for tier in tiers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from jobs.costs.estimate import Estimate, OutputBasis, estimate, limited_output, no_output
+from jobs.costs.estimate import Estimate, OutputBasis, estimate, limited_output, no_output, with_time
 from jobs.costs.lookup import ModelEntry, models_known
 from jobs.costs.prices import PriceSheet
 from jobs.costs.tokens import TokenModel
@@ -59,7 +59,12 @@ def estimate_for(
     sheet = sheet_for(connection, model)
     basis = output_basis(prompt, max_output_tokens, connection.workspace, model)
     found = estimate(sheet, token_model(connection, model), sample.texts, sample.n_rows, basis, prompt.schema)
-    return found, sheet
+    return timed(found, sheet, connection, model), sheet
+
+
+def timed(found: Estimate, sheet: PriceSheet, connection: Connection, model: str) -> Estimate:
+    """The estimate with the price of time, where the sheet has one: by the speed that runs here had."""
+    return found if sheet.per_hour is None else with_time(found, sheet, history.speed_of(connection, model))
 
 
 def token_model(connection: Connection, model: str) -> TokenModel:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from django.db.models import F
 
-from jobs.costs.estimate import OutputBasis, observed_output
+from jobs.costs.estimate import OutputBasis, Speed, observed_output
 from jobs.engine import places
-from jobs.models import Batch, Calibration, Job, PromptVersion, Workspace
+from jobs.models import Batch, Calibration, Connection, Job, PromptVersion, Workspace
 from jobs.words import BatchState, JobState, Lane, OutcomeKind, RoundReason
 
 ENOUGH_BATCHES = 5
@@ -64,6 +64,24 @@ def learn(job: Job) -> None:
     Calibration.objects.filter(pk=row.pk).update(
         estimated_tokens=F("estimated_tokens") + share, observed_tokens=F("observed_tokens") + observed, n_jobs=F("n_jobs") + 1
     )
+
+
+def speed_of(connection: Connection, model: str) -> Speed | None:
+    """Tokens a second that ordinary calls of the model gave here, tries among them, over the latest 20 runs; None before the first one.
+
+    The range is that of the runs; a single one may be a fourth off either way.
+    """
+    runs = Batch.objects.filter(connection=connection, model=model, state=BatchState.SETTLED, usage__ms__gt=0).exclude(
+        round__lane=Lane.BATCH
+    )
+    usages = list(runs.order_by("-settled_at").values_list("usage", flat=True)[:20])
+    for name, said in (("output_tokens", "output tokens"), ("input_tokens", "tokens")):
+        rates = [Decimal(usage[name]) * 1000 / usage["ms"] for usage in usages if usage.get(name)]
+        if rates:
+            low, high = (min(rates), max(rates)) if len(rates) > 1 else (rates[0] * 3 / 4, rates[0] * 5 / 4)
+            many = f"the last {len(rates)} runs" if len(rates) > 1 else "one run"
+            return Speed(low, high, name == "output_tokens", f"Measured in {many} here: {low:,.0f} to {high:,.0f} {said} a second.")
+    return None
 
 
 @dataclass(frozen=True, slots=True)

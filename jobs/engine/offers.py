@@ -14,7 +14,7 @@ from jobs.costs.lookup import ModelEntry, price_sheet
 from jobs.costs.prices import PriceSheet, Tier
 from jobs.costs.tokens import TokenModel
 from jobs.engine import drafts, history, pilot
-from jobs.engine.estimates import models_of, output_basis, sample_of
+from jobs.engine.estimates import models_of, output_basis, sample_of, timed
 from jobs.models import Calibration, Connection, Job, PriceOverride, PromptVersion
 from jobs.words import JobState, Lane, PromptKind, ProviderKind
 
@@ -190,6 +190,7 @@ def _offer(draft: Job, connection: Connection, entry: ModelEntry, counts: Counts
     past = draft.workspace if entry.id in facts.used else None
     output = output_basis(draft.prompt_version, int(most) if most else None, past, entry.id)
     estimate = estimate_from_counts(sheet, each, counts.n_rows, output, margin=tokens.margin, basis=tokens.basis)
+    estimate = timed(estimate, sheet, connection, entry.id)
     able = connection.kind != ProviderKind.OPENAI or entry.has_batch or connection.is_sandbox
     return Offer(
         connection=connection,

@@ -16,11 +16,12 @@ from jobs import formats
 from jobs.costs.estimate import Estimate, estimate_from_usage
 from jobs.costs.prices import Usage
 from jobs.engine import audit_log, direct_files, places, tally
+from jobs.engine.estimates import timed
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.proposals import Plan, problems_of
 from jobs.engine.pump import nudge
-from jobs.engine.retry import claim_job
+from jobs.engine.retry import claim_job, name_rows, rows_draft
 from jobs.engine.spec import sheet_for, spec_for, spec_to_json
 from jobs.engine.view import standing_of
 from jobs.errors import BadInput
@@ -95,11 +96,13 @@ def _add(draft: Job, user: User | None, plan: Plan, rows: list[int], token: str,
     spec = spec_for(plan.prompt_version, plan.model, Lane.DIRECT, plan.changes)
     number = draft.rounds.count() + 1
     replaced = choose(standing_of(draft).files, Wanted(rows=rows)).kinds
-    write_rows(rows, places.new_rows_file(draft, number))
+    rows_file = rows_draft(draft, number, lease)
+    write_rows(rows, rows_file)
     with transaction.atomic():
         lease.write(
             {"state": JobState.DRAFT}, dataset_version=plan.dataset_version, n_rows=plan.dataset_version.n_rows, next_look_at=timezone.now()
         )
+        name_rows(rows_file, draft, number)
         round_ = Round.objects.create(
             job=draft,
             number=number,
@@ -193,13 +196,9 @@ def estimate_from(draft: Job, plan: Plan) -> Estimate | None:
         if len(usages) >= 3:
             sheet = sheet_for(plan.connection, plan.model)
             words = f"the {len(usages)} rows of the pilot"
-            return estimate_from_usage(
-                sheet,
-                usages,
-                plan.dataset_version.n_rows,
-                words,
-                spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes).max_output_tokens,
-            )
+            most = spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes).max_output_tokens
+            found = estimate_from_usage(sheet, usages, plan.dataset_version.n_rows, words, most)
+            return timed(found, sheet, plan.connection, plan.model)
     return None
 
 

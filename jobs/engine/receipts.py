@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,21 @@ from jobs.words import CLOSED, Lane, OutcomeKind, RoundReason
 
 def receipt_of(job: Job) -> Receipt:
     """What the job cost so far, over all closed batches."""
-    rounds = [_usage(round_, paths) for round_ in job.rounds.order_by("number") for paths in [_files(job, round_)]]
+    rounds = [_usage(round_, _closed(round_)) for round_ in job.rounds.select_related("job").order_by("number")]
     estimate = Estimate.from_json(job.estimate) if job.estimate else None
     return receipt(rounds, n_rows=job.n_rows, standings=job.counts, estimate=estimate)
 
 
-def _files(job: Job, round_: Round) -> list[Path]:
-    closed = Batch.objects.filter(round=round_, state__in=CLOSED).order_by("number").values_list("pk", flat=True)
-    return [places.batch_folder(job, pk) / "outcomes.parquet" for pk in closed]
+def _closed(round_: Round) -> list[tuple[Any, dict[str, Any]]]:
+    """The closed batches of a round, and what the ledger says of their use."""
+    return list(Batch.objects.filter(round=round_, state__in=CLOSED).order_by("number").values_list("pk", "usage"))
 
 
-def _usage(round_: Round, paths: Iterable[Path]) -> RoundUsage:
+def _usage(round_: Round, closed: list[tuple[Any, dict[str, Any]]]) -> RoundUsage:
     sums = []
+    paths = [places.batch_folder(round_.job, pk) / "outcomes.parquet" for pk, _ in closed]
     replaced = _replaced_later(round_) if round_.reason == RoundReason.PILOT else frozenset()
-    for useful, (_, tier, kind, billed), each in _sums(list(paths), replaced):
+    for useful, (_, tier, kind, billed), each in _sums(paths, replaced):
         fresh = max(0, each.input_tokens - each.cached_tokens - each.cache_write_tokens - each.cache_write_1h_tokens)
         tokens = {
             "input": fresh,
@@ -42,7 +44,9 @@ def _usage(round_: Round, paths: Iterable[Path]) -> RoundUsage:
         }
         sums.append(Sums(tier, billed, useful and kind == OutcomeKind.SUCCEEDED, each.n, tokens))
     sheet = PriceSheet.from_json(round_.sheet)
-    return RoundUsage(round_.number, RoundReason(round_.reason), Lane(round_.lane), sheet, tuple(sums))
+    time = sum((Decimal(usage.get("time_usd", 0)) for _, usage in closed), Decimal(0))
+    took = sum(usage.get("ms", 0) for _, usage in closed)
+    return RoundUsage(round_.number, RoundReason(round_.reason), Lane(round_.lane), sheet, tuple(sums), took, time)
 
 
 def _replaced_later(round_: Round) -> frozenset[int]:

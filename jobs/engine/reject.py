@@ -100,12 +100,13 @@ def draft_of(batch: Batch, lease: Lease) -> Path:
 def close_with(batch: Batch, lease: Lease, to: BatchState, text: str = "", **fields: Any) -> None:
     """Commit a closed batch and the job's counters in one transaction, with the outcome file of `draft_of`, which must be whole."""
     draft = places.outcomes_file(batch).with_name(f"outcomes-{lease.token}.parquet")
-    counted = tally.tally_of(draft)
+    counted = tally.of_batch(batch, draft)
     if counted.n != batch.n_requests:
         raise ValueError(f"batch {batch.pk} has {batch.n_requests} rows and {counted.n} outcomes")
     told = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counted.kinds.items()))
     with transaction.atomic():
-        fields |= {"settled_at": timezone.now(), "wait_reason": "", "next_look_at": None, **counted.batch_fields()}
+        # The lease ends with it: a worker that dies after the commit must not leave a closed batch held for ever.
+        fields |= {"settled_at": timezone.now(), "wait_reason": "", "next_look_at": None, "lease_until": None, **counted.batch_fields()}
         try:
             move(batch, lease, to, text or f"Batch {batch.number}: {told}", **fields)
         except LostLease:

@@ -10,7 +10,10 @@ from typing import Any
 
 from django.db.models import F
 
-from jobs.models import Job
+from jobs.costs.prices import plain, time_cost
+from jobs.engine import places
+from jobs.engine.pace import milliseconds
+from jobs.models import Batch, Job
 from jobs.rows.outcomes import sum_outcomes
 from jobs.words import OutcomeKind
 
@@ -24,7 +27,7 @@ class Tally:
     realtime: Decimal = Decimal(0)
     wasted: Decimal = Decimal(0)
     n_unpriced: int = 0
-    usage: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, Any] = field(default_factory=dict)  # tokens; of ordinary calls `ms`, and `time_usd` where time has a price
 
     @property
     def n(self) -> int:
@@ -32,6 +35,21 @@ class Tally:
 
     def batch_fields(self) -> dict[str, Any]:
         return {"outcomes": self.kinds, "paid_usd": self.paid, "realtime_usd": self.realtime, "usage": self.usage}
+
+
+def of_batch(batch: Batch, outcomes: Path) -> Tally:
+    """As `tally_of`, with the time that ordinary calls took, and what that cost where it has a price."""
+    tally = tally_of(outcomes)
+    took = milliseconds(places.results_folder(batch))
+    if took:
+        tally.usage["ms"] = took
+    per_hour = batch.round.sheet.get("per_hour")
+    if took and per_hour is not None:
+        cost = time_cost(Decimal(per_hour), took)
+        tally.usage["time_usd"] = plain(cost)
+        tally.paid += cost
+        tally.realtime += cost
+    return tally
 
 
 def tally_of(outcomes: Path) -> Tally:

@@ -79,8 +79,8 @@ class PriceForm(forms.Form):
 
     kind = forms.ChoiceField(choices=[(kind.value, kind.label) for kind in ProviderKind], label="Provider")
     model = forms.CharField(max_length=200, help_text="As the provider names it; * for every model of that kind.")
-    input = _price_field("Input", True)
-    output = _price_field("Output", True)
+    input = _price_field("Input", False)
+    output = _price_field("Output", False)
     cached = _price_field("Cached input", False)
     cache_write = _price_field("Cache write", False)
     cache_write_1h = _price_field("Cache write, 1 hour", False)
@@ -90,12 +90,13 @@ class PriceForm(forms.Form):
     flex_discount = forms.DecimalField(
         min_value=Decimal(0), max_value=Decimal(100), max_digits=5, decimal_places=2, required=False, label="Flex discount, %"
     )
+    per_hour = _price_field("An hour of the server, $", False)
     note = forms.CharField(max_length=300, required=False, help_text="Where the price comes from: a contract, a page, a date.")
 
     @classmethod
     def of(cls, price: PriceOverride) -> PriceForm:
         """The form with an entered price to change."""
-        known = {kind: price.prices.get(kind) for kind in TOKEN_KINDS}
+        known = {kind: price.prices.get(kind) for kind in (*TOKEN_KINDS, "per_hour")}
         shares = {name: Decimal(price.prices[name]) * 100 for name in _DISCOUNTS if price.prices.get(name) is not None}
         plain = {name: format(share.normalize(), "f") for name, share in shares.items()}
         return cls(initial={"kind": price.kind, "model": price.model, "note": price.note, **known, **plain})
@@ -104,9 +105,17 @@ class PriceForm(forms.Form):
     def price_fields(self) -> list[forms.BoundField]:
         return [self[kind] for kind in ("input", "output", "cached", "cache_write", "cache_write_1h")]
 
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if data.get("per_hour") is None:
+            for name in ("input", "output"):
+                if name not in self.errors and data.get(name) is None:
+                    self.add_error(name, "Enter a price; 0 where it is free. Only a price by the hour can stand without it.")
+        return data
+
     def save(self, workspace: Workspace, user: User) -> PriceOverride:
         """Raises BadInput."""
         data = self.cleaned_data
-        prices = {kind: format(data[kind], "f") for kind in TOKEN_KINDS if data[kind] is not None}
+        prices = {kind: format(data[kind], "f") for kind in (*TOKEN_KINDS, "per_hour") if data[kind] is not None}
         prices |= {name: format(data[name] / 100, "f") for name in _DISCOUNTS if data[name] is not None}
         return save_price(workspace, user, kind=data["kind"], model=data["model"], prices=prices, note=data["note"])

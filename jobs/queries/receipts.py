@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from jobs.costs.estimate import Estimate
-from jobs.costs.receipt import Line, Receipt, Total, money, shown
+from jobs.costs.receipt import TIME, Line, Receipt, Total, money, shown
 from jobs.formats import usd_places
 from jobs.models import Job
 from jobs.words import TOKEN_KIND_LABELS, JobState, Lane
@@ -17,7 +17,8 @@ ZERO = Decimal(0)
 
 @dataclass(slots=True)
 class ReceiptLine:
-    """A kind of token in a round and tier. Amounts are rounded dollars, None where no price is known."""
+    """A kind of token in a round and tier. Amounts are rounded dollars, None where no price is known. A line of time (`is_time`) has
+    seconds in place of tokens, and the price of an hour."""
 
     round: int
     kind: str
@@ -27,6 +28,7 @@ class ReceiptLine:
     paid: Decimal | None
     wasted: Decimal | None
     realtime: Decimal | None
+    is_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,9 @@ def _merged(lines: Iterable[Line]) -> list[ReceiptLine]:
     found: dict[tuple[int, int, str], ReceiptLine] = {}
     for line in lines:
         key = (line.round, line.tier, line.kind)
-        each = found.setdefault(key, ReceiptLine(line.round, TOKEN_KIND_LABELS[line.kind], line.above, 0, line.price, ZERO, ZERO, ZERO))
-        each.tokens += line.tokens
+        label = "Seconds of the server" if line.kind == TIME else TOKEN_KIND_LABELS[line.kind]
+        each = found.setdefault(key, ReceiptLine(line.round, label, line.above, 0, line.price, ZERO, ZERO, ZERO, line.kind == TIME))
+        each.tokens += round(line.tokens / 1000) if each.is_time else line.tokens
         each.paid = _plus(each.paid, line.amount)
         each.realtime = _plus(each.realtime, line.realtime)
         if not line.useful:
@@ -194,7 +197,7 @@ def csv_rows(job: Job, receipt: Receipt) -> list[list[str | int]]:
     """Every line of the receipt with exact amounts, then the totals; unknown amounts are empty."""
     rows: list[list[str | int]] = [
         ["round", "reason", "lane", "kind", "tier_above", "billed", "useful", "tokens", "usd_per_million", "amount_usd", "realtime_usd"]
-    ]
+    ]  # of the kind `time`: milliseconds, and dollars an hour
     rows += [
         [
             *(line.round, str(line.reason), str(line.lane), line.kind, line.above, line.billed, "yes" if line.useful else "no"),

@@ -101,7 +101,7 @@ def _override(price: PriceOverride) -> Override:
         value = number(name)
         return None if value is None else value * 100
 
-    prices = {kind: number(kind) for kind in TOKEN_KIND_LABELS}
+    prices = {kind: number(kind) for kind in (*TOKEN_KIND_LABELS, "per_hour")}
     kind = ProviderKind(price.kind).label
     return Override(price, kind, prices, share("batch_discount"), share("flex_discount"), "lanes" in given)
 
