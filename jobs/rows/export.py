@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.rows.cells import plain_values
 from jobs.rows.files import written_beside
 from jobs.rows.outcomes import SCHEMA, pico_of, standings
 from jobs.rows.query import RowFiles
-from jobs.rows.render import Columns, plain_values, read_rows, selected_rows
+from jobs.rows.render import Columns, read_rows, selected_rows
 from jobs.rows.values import JsonFloat, text_of, to_json
 from jobs.words import PENDING
 
 OURS = ("_row", "_outcome", "_cause", "_message", "_answer", "_attempts", "_input_tokens", "_output_tokens", "_cost")
 # What a spreadsheet would run: after spaces and quotes one of = + - @ (also full-width), or a control character in front.
-_FORMULA = "^[\\s\"']*[=+@＝＋－＠-]|^[\\t\\r\\n]"
+_FORMULA = "^[\\s\"']*[=+@＝＋－＠-]|^'*[\\t\\r\\n]"
+_DEEPEST = 100  # levels of an answer whose fields get columns of their own
 _NUMBER = r"^\s*[+-]?(\d[\d,. ]*|[.,]\d+)([eE][+-]?\d+)?\s*%?\s*$"
 
 
@@ -45,12 +48,17 @@ class Export:
     @property
     def own_names(self) -> list[str]:
         """The names of our columns; where the source has one of them, ours gets `_2`."""
-        return unique_names([*OURS, *(f"answer.{name}" for name in self.fields)], {str(column["name"]) for column in self.columns})
+        taken = {str(column["name"]) for column in self.columns} | set(self.source_names)
+        return unique_names([*OURS, *(f"answer.{name}" for name in self.fields)], taken)
 
     @property
     def source_names(self) -> list[str]:
-        """The headers, made unique with `_2` where doubled: for the formats that need it (JSONL and Parquet)."""
-        return unique_names([str(column["name"]) for column in self.columns], set())
+        """The headers, made unique where doubled: for the formats that need it (JSONL and Parquet). The first of a name keeps it."""
+        names = [str(column["name"]) for column in self.columns]
+        later = [position for position, name in enumerate(names) if name in names[:position]] if len(set(names)) < len(names) else []
+        for position, name in zip(later, unique_names([names[position] for position in later], set(names)), strict=True):
+            names[position] = name
+        return names
 
 
 def unique_names(names: Sequence[str], taken: set[str]) -> list[str]:
@@ -69,7 +77,7 @@ def csv_chunks(export: Export) -> Iterator[bytes]:
     """The export as CSV, in chunks of some thousand rows; the first has the header."""
     headers = [*(str(column["name"]) for column in export.columns), *export.own_names]
     headers = _defused(pa.array(headers)).to_pylist() if export.defuse else headers
-    yield _csv_lines([[header] for header in headers])
+    yield _csv_lines([[header] for header in headers], quote_all=any("\r" in header for header in headers))
     for cells, own in _portions(export):
         columns = [_cell_texts(cells.column(i)) for i in range(cells.num_columns)] + _own_texts(own, export.fields)
         if export.defuse:
@@ -214,7 +222,7 @@ def _plain(pico: int) -> str:
 
 def _field_texts(own: pa.Table, fields: Sequence[str]) -> list[Any]:
     columns = _field_values(own.column("answer").to_pylist(), fields)
-    return [pa.array([None if value is None else text_of(value) for value in values], pa.string()) for values in columns]
+    return [pa.array([None if value is None else _whole(text_of(value)) for value in values], pa.string()) for values in columns]
 
 
 def _field_values(answers: list[str | None], fields: Sequence[str]) -> list[list[Any]]:
@@ -228,17 +236,34 @@ def _field_values(answers: list[str | None], fields: Sequence[str]) -> list[list
 def _object(answer: str) -> dict[str, Any]:
     try:
         found = orjson.loads(answer)
-        if isinstance(found, dict) and any(isinstance(value, (float, dict, list)) for value in found.values()):
-            found = json.loads(answer, parse_float=JsonFloat)  # keeps `1.50` and 20-digit numbers as they stand
+        if isinstance(found, dict) and not any(isinstance(value, (float, dict, list)) for value in found.values()):
+            return found
+    except ValueError:
+        pass  # numbers beyond a float and halves of characters are JSON too
+    try:
+        found = json.loads(answer, parse_float=JsonFloat)  # keeps `1.50` and 20-digit numbers as they stand
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and not _deeper(found, _DEEPEST) else {}
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether objects and lists stand more than so many levels deep."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return levels <= 0 or any(_deeper(one, levels - 1) for one in inner if isinstance(one, (dict, list)))
 
 
 def _fragment(value: Any) -> Any:
-    if isinstance(value, (str, bool)) or value is None:
-        return value if value is None or isinstance(value, bool) else value.encode("utf-8", "replace").decode()
-    return orjson.Fragment(value.text if isinstance(value, JsonFloat) else to_json(value))
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _whole(value)
+    return orjson.Fragment(value.text if isinstance(value, JsonFloat) else _whole(to_json(value)))
+
+
+def _whole(text: str) -> str:
+    """Halves of surrogate pairs, which no file can hold, become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _cell_texts(column: pa.Array) -> pa.Array:
@@ -254,18 +279,56 @@ def _json_values(column: Mapping[str, Any], cells: pa.Array) -> list[Any]:
     values = plain_values(cells)
     if column.get("type") == "json":
         return [_raw_json(value) for value in values]
-    return values
+    return list(map(_finite, values)) if _not_finite(cells) else values
 
 
 def _raw_json(text: Any) -> Any:
-    """JSON text is put in as it stands; a text in a JSON column that is not JSON is a string."""
+    """JSON text is put in as it stands, but in one line; a text in a JSON column that is not JSON is a string."""
     if not isinstance(text, str) or not text or text[0] == '"':
         return text
     try:
         orjson.loads(text)
     except ValueError:
-        return text
-    return orjson.Fragment(text) if "\n" not in text and "\r" not in text else orjson.Fragment(orjson.dumps(orjson.loads(text)))
+        if not _is_json(text):
+            return text
+    # Line ends can stand between values only: inside of a JSON string they are escaped.
+    return orjson.Fragment(text.replace("\n", " ").replace("\r", " ") if "\n" in text or "\r" in text else text)
+
+
+def _is_json(text: str) -> bool:
+    """As `orjson.loads`, but numbers may be of any size and halves of characters may be escaped."""
+    try:
+        json.loads(text, parse_float=str, parse_int=str, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _not_finite(cells: pa.Array) -> bool:
+    """Whether a column has a float that JSON has no number for."""
+    kind = cells.type
+    if pa.types.is_floating(kind):
+        return bool(pc.any(pc.invert(pc.is_finite(cells))).as_py())
+    if pa.types.is_struct(kind):
+        return any(map(_not_finite, cells.flatten()))
+    if pa.types.is_map(kind):
+        return _not_finite(cells.keys) or _not_finite(cells.items)
+    return bool(pa.types.is_nested(kind) and _not_finite(cells.flatten()))
+
+
+def _finite(value: Any) -> Any:
+    """NaN and the infinities as text: null would say that the value is absent."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_finite, value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _defused(column: Any) -> Any:

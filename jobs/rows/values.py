@@ -33,8 +33,21 @@ class JsonList(list[Any]):
 
 
 def to_json(value: Any) -> str:
-    """JSON of plain data, readable: no escaping beyond what JSON itself asks for."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """JSON of plain data, readable: no escaping beyond what JSON itself asks for, and each JsonFloat as it was written."""
+    return _exact(value) if _has_floats(value) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _has_floats(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return any(type(one) is JsonFloat or (isinstance(one, (dict, list)) and _has_floats(one)) for one in inner)
+
+
+def _exact(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(str(name), ensure_ascii=False)}: {_exact(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_exact, value)) + "]"
+    return value.text if isinstance(value, JsonFloat) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def text_of(value: Any) -> str:

@@ -7,6 +7,7 @@ import io
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -267,3 +268,94 @@ def test_export_of_no_rows_has_its_header(files: RowFiles, tmp_path: Path) -> No
     assert len(parsed(Export(files, COLUMNS, rows=nothing))) == 1
     write_export(Export(files, COLUMNS, rows=nothing), "parquet", tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 0
+
+
+def small(tmp_path: Path, cells: list[pa.Array], names: list[str], types: list[str], answers: list[str] = [], **more: Any) -> Export:  # noqa: B006
+    """The export of a table with these columns; answers, where given, succeeded."""
+    keys = [f"c{i}" for i in range(len(cells))]
+    table = tmp_path / "table.parquet"
+    pq.write_table(pa.table([pa.array(range(len(cells[0])), pa.int64()), *cells], names=["_row", *keys]), table)
+    newer: tuple[tuple[int, Path], ...] = ()
+    if answers:
+        with OutcomeWriter(tmp_path / "o1.parquet", round=1) as writer:
+            writer.add({"_row": list(range(len(answers))), "kind": "succeeded", "answer": answers})
+        newer = ((1, tmp_path / "o1.parquet"),)
+    columns = [{"key": key, "name": name, "variable": key, "type": kind} for key, name, kind in zip(keys, names, types, strict=True)]
+    return Export(RowFiles(table, len(cells[0]), tuple(keys), None, newer), columns, **more)
+
+
+def test_names_are_never_lost_to_each_other(tmp_path: Path) -> None:
+    names = ["_row", "_row", "a", "a", "a_2", "answer.x", "_cost_2", "_cost"]
+    export = small(tmp_path, [pa.array([str(i)]) for i in range(8)], names, ["text"] * 8, fields=["x"])
+    assert export.source_names == ["_row", "_row_2", "a", "a_3", "a_2", "answer.x", "_cost_2", "_cost"]
+    assert [name for name in export.own_names if name[-2:-1] == "_"] == ["_row_3", "_cost_3", "answer.x_2"]
+    line = json.loads(b"".join(jsonl_chunks(export)))
+    assert [line[name] for name in export.source_names] == [str(i) for i in range(8)]
+    assert len(line) == 8 + len(export.own_names)
+
+
+def test_a_lone_return_in_a_header_stands_in_quotes(tmp_path: Path) -> None:
+    export = small(tmp_path, [pa.array(["1"]), pa.array(["2"])], ["a\rb", "c"], ["text"] * 2)
+    lines = list(csv.reader(io.StringIO(b"".join(csv_chunks(export)).decode(), newline="")))
+    assert [line[:2] for line in lines] == [["a\rb", "c"], ["1", "2"]]
+
+
+JSON_CELLS = [
+    "1e400",
+    '{"c": 1e999}',
+    "1" * 400,
+    '{\n "k": 12345678901234567890123,\r\n "f": 1.50}',
+    '{"k": "\\ud800"}',
+    "-0",
+    "true",
+    "[ ]",
+]
+
+
+def test_jsonl_has_json_cells_character_by_character(tmp_path: Path) -> None:
+    lines = b"".join(jsonl_chunks(small(tmp_path, [pa.array(JSON_CELLS)], ["j"], ["json"]))).decode().splitlines()
+    assert [line[: line.index(',"_row"')] for line in lines] == [
+        '{"j":' + cell.replace("\n", " ").replace("\r", " ") for cell in JSON_CELLS
+    ]
+
+
+def test_jsonl_tells_what_is_no_number_from_what_is_absent(tmp_path: Path) -> None:
+    floats = [float("nan"), float("inf"), float("-inf"), None, 0.5]
+    nested = pa.array([[value] for value in floats], pa.list_(pa.float64()))
+    lines = b"".join(jsonl_chunks(small(tmp_path, [pa.array(floats), nested], ["f", "l"], ["double", "list"]))).splitlines()
+    expected = ["NaN", "Infinity", "-Infinity", None, 0.5]
+    assert [(line["f"], line["l"]) for line in map(json.loads, lines)] == [(value, [value]) for value in expected]
+
+
+def test_fields_of_answers_keep_their_numbers_and_deep_ones_do_no_harm(tmp_path: Path) -> None:
+    deep = '{"x": ' + "[" * 900 + "]" * 900 + "}"
+    answers = ['{"x": [1.50, {"big": 1e400}]}', '{"x": 12345678901234567890123}', '{"x": 1.0}', deep]
+    export = small(tmp_path, [pa.array(["a"] * 4)], ["t"], ["text"], answers, fields=["x"])
+    lines = b"".join(jsonl_chunks(export)).decode().splitlines()
+    assert [line[line.index('"answer.x":') + 11 : -1] for line in lines] == [
+        '[1.50, {"big": 1e400}]',
+        "12345678901234567890123",
+        "1.0",
+        "null",
+    ]
+    cells = list(csv.DictReader(io.StringIO(b"".join(csv_chunks(export)).decode())))
+    assert [(cell["answer.x"], cell["_answer"]) for cell in cells] == [
+        ('[1.50, {"big": 1e400}]', answers[0]), ("12345678901234567890123", answers[1]), ("1.0", answers[2]), ("", deep),
+    ]  # fmt: skip
+
+
+def test_half_a_character_in_an_answer_is_a_question_mark_in_its_field(tmp_path: Path) -> None:
+    answers = ['{"x": "a\\ud800"}', '{"x": ["\\udc00b"]}']
+    export = small(tmp_path, [pa.array(["t"] * 2)], ["t"], ["text"], answers, fields=["x"])
+    assert [json.loads(line)["answer.x"] for line in b"".join(jsonl_chunks(export)).splitlines()] == ["a?", ["?b"]]
+    assert [line["answer.x"] for line in csv.DictReader(io.StringIO(b"".join(csv_chunks(export)).decode()))] == ["a?", '["?b"]']
+    write_export(export, "parquet", tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet").column("answer.x").to_pylist() == ["a?", '["?b"]']
+
+
+def test_defused_cells_can_be_told_apart(tmp_path: Path) -> None:
+    texts = ["=a", "'=a", "''=a", "\ta", "'\ta", "-5", "'-5", "+49 171", "-1.5e3", "- a", "@", "a=b", "5%", " =a", "'a", "-5-3", "−5"]
+    chunks = csv_chunks(small(tmp_path, [pa.array(texts)], ["t"], ["text"]))
+    defused = [line["t"] for line in csv.DictReader(io.StringIO(b"".join(chunks).decode(), newline=""))]
+    harmless = {"-5", "+49 171", "-1.5e3", "a=b", "5%", "'a", "−5"}
+    assert defused == [text if text in harmless else "'" + text for text in texts]

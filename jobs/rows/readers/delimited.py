@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.errors import BadTable, Where
-from jobs.rows.readers.source import Source, n_lines
+from jobs.rows.readers.source import CHUNK, Source, n_lines
 from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, DELIMITERS, IngestLimits, Reading
 
-_STEP = 16  # rows that are read before it is asked again how much text a batch holds
+_STEPS = (16, 128)  # rows that are read before it is asked again how much text a batch holds: long ones, short ones
 _STAND_IN = "\ufdd0"  # a noncharacter: no text has it, and a file that does is refused where it matters
 _LONE_CR = re.compile(r"\r(?!\n|\Z)")
 _LONE_LF = re.compile(r"(?<!\r)\n")
@@ -76,13 +76,14 @@ class Delimited:
 
     def _fill(self, rows: list[list[str]]) -> tuple[csv.Error | None, bool]:
         """Read up to a batch, and whether the file ends there; on an error the rows before it stay, as `extend` takes them one by one."""
-        most = self._n_fed + BATCH_BYTES
+        most, step = self._n_fed + BATCH_BYTES, _STEPS[0]
         try:
             while len(rows) < BATCH_ROWS and self._n_fed < most:
-                wanted = len(rows) + _STEP
-                rows.extend(islice(self._records, _STEP))
+                before, wanted = self._n_fed, len(rows) + step
+                rows.extend(islice(self._records, step))
                 if len(rows) < wanted:
                     return None, True
+                step = _STEPS[self._n_fed - before < 2 * CHUNK]
         except csv.Error as error:
             return error, False
         return None, False
