@@ -123,6 +123,7 @@ def anthropic_batch(raw: Any, result_days: int = 29) -> RemoteBatch:
     counts = raw.get("request_counts")
     numbers = {name: lines.maybe_count(value) for name, value in counts.items()} if isinstance(counts, dict) else {}
     known = [number for number in numbers.values() if number is not None]
+    told = ended or any(numbers.get(name) for name in ("succeeded", "errored", "canceled", "expired"))  # 0 until all has ended: no count
     created_at = lines.time_of(raw.get("created_at"))
     url = raw.get("results_url")
     return RemoteBatch(
@@ -134,8 +135,8 @@ def anthropic_batch(raw: Any, result_days: int = 29) -> RemoteBatch:
         expires_at=lines.time_of(raw.get("expires_at")),
         results_expire_at=lines.time_of(raw.get("archived_at")) or (created_at + timedelta(days=result_days) if created_at else None),
         n_requests=sum(known) if known else None,
-        n_succeeded=numbers.get("succeeded"),
-        n_failed=numbers.get("errored"),
+        n_succeeded=numbers.get("succeeded") if told else None,
+        n_failed=numbers.get("errored") if told else None,
         files={"results": str(url)} if isinstance(url, str) and url else {},
         raw=_kept(raw),
     )

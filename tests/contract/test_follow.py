@@ -48,6 +48,15 @@ def test_a_status_that_is_not_known_is_no_end(status: str, dialect: Dialect, wir
     assert provider.get("batch_1").ended is False
 
 
+@pytest.mark.parametrize("status", ["partially_completed", "PartiallyCompleted", "SUCCEEDED", "canceled", "timeout_exceeded"])
+def test_words_of_compatible_servers_for_an_end(status: str, wire: Wire) -> None:
+    dialect = DIALECTS[2]
+    wire.on("GET", f"{dialect.batches}/batch_1", Reply(dialect.batch() | {"status": status}))
+    provider = dialect.provider(wire)
+    assert provider.get("batch_1").ended is True
+    provider.close()
+
+
 def test_an_answer_about_another_batch_is_refused(dialect: Dialect, wire: Wire, provider: Provider) -> None:
     wire.on("GET", f"{dialect.batches}/batch_1", Reply(dialect.batch("batch_2")))
     with pytest.raises(ProviderError) as caught:

@@ -12,6 +12,7 @@ from jobs.engine import headroom
 from jobs.engine.advance import advance_batch
 from jobs.engine.connections import save_connection
 from jobs.engine.windows import soon
+from jobs.errors import BadInput
 from jobs.models import Batch, Connection, Job
 from tests.engine.world import KEY, batch_of, batch_of_pk, creates, finish, hurry, kinds, look, settled, texts
 
@@ -154,6 +155,18 @@ def test_new_key_lets_the_job_go_on_by_itself(make: Any, sandbox: Any, people: A
     assert max(due_at) <= timezone.now()
     job = finish(job, sandbox)
     assert (kinds(job), creates(sandbox), job.needs) == ({"succeeded": 6}, 2, "")
+
+
+def test_batch_is_bound_to_its_connection(make: Any, sandbox: Any, people: Any) -> None:
+    """What is at one provider is never asked for at another."""
+    job = make()
+    look(batch_of(job))
+    held = Connection.objects.get(pk=job.connection_id)
+    with pytest.raises(BadInput, match="so its address and kind cannot change now"):
+        save_connection(
+            people.home, people.owner, name=held.name, kind="openai-compatible", base_url=sandbox.openai_url, key=KEY, connection=held,
+            by_operator=True,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", DIALECTS)

@@ -48,8 +48,8 @@ def test_own_batches_of_openai() -> None:
 def test_own_batches_of_anthropic() -> None:
     found = [(b.id, b.status, b.ended, b.n_requests, b.n_succeeded, b.n_failed, list(b.files)) for b in own("anthropic")]
     assert found == [
-        ("msgbatch_t1", "in_progress", False, 3, 0, 0, []),
-        ("msgbatch_t2", "canceling", False, 3, 0, 0, []),
+        ("msgbatch_t1", "in_progress", False, 3, None, None, []),  # 0 until all has ended: not a count
+        ("msgbatch_t2", "canceling", False, 3, None, None, []),
         ("msgbatch_t3", "ended", True, 3, 1, 1, ["results"]),
     ]
     assert [str(b.results_expire_at)[:10] for b in own("anthropic")] == ["2026-12-20"] * 3
