@@ -273,6 +273,11 @@ def test_answers_outside_the_schema_are_invalid_and_paid(make: Any, sandbox: Any
     assert {row["billed"] for row in outcomes(batch)} == {"paid"}
 
 
+def test_cut_off_answers_are_not_sent_again_by_themselves(make: Any, sandbox: Any) -> None:
+    job = finish(make(model="gpt-6-luna+cutoff=2", max_attempts=3), sandbox)
+    assert (kinds(job), job.rounds.count(), creates(sandbox)) == ({"succeeded": 4, "invalid": 2}, 1, 1)
+
+
 def test_files_at_the_provider_go_after_collection_if_the_connection_says_so(make: Any, connect: Any, sandbox: Any) -> None:
     job = make(connection=connect(delete_remote_files=True))
     settled(batch_of(job), sandbox)
