@@ -195,7 +195,8 @@ def _object_kind(start: str) -> str:
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
-        return "jsonl" if rest.lstrip(" \t\r").startswith("{") else "json"
+        goes_on = first.rstrip()[-1] in "[{,:"
+        return "jsonl" if rest.lstrip(" \t\r").startswith("{") and not goes_on else "json"
     if rest.strip():
         return "jsonl"
     arrays = (

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from jobs.errors import BadTable
 from jobs.rows.ingest import Column, Ingested, IngestLimits, Reading, ingest, preview
 from jobs.rows.ingest_child import open_reader
+from jobs.rows.sniff import look
 from jobs.rows.table_writer import write_table
 from tests.rows.tables import read
 
@@ -334,3 +335,52 @@ def test_parquet_timestamps_of_96_bits_keep_the_year_9999_and_their_nanoseconds(
         write_table(open_reader(tmp_path / "s", Reading("parquet"), IngestLimits()), tmp_path / "t", IngestLimits())
         stored = pq.read_table(tmp_path / "t").column("c0")
         assert (str(stored.type), stored.cast(pa.int64()).to_pylist()) == (f"timestamp[{unit}]", [value, None])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "notes"),
+    [
+        ('{"rows": [\n{"a": "1"},\n{"a": "2"}\n]}', 2, []),
+        ('{"rows": [\n{"a": "1"}\n,{"a": "2"}]}', 2, []),
+        ('{"errors": [], "ids": [1, [2], "x"], "n": {"k": [3]},\n"data": [{"a": "1"}, {"a": "2"}]}', 2, ["errors", "ids", "n"]),
+        ('{\n"data": [\n{"a": "1"}, {"a": "2"}],\n"next": null}', 3, ["next"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.json", "x.txt"])
+def test_rows_may_stand_in_an_object_with_other_things(tmp_path: Path, text: str, line: int, notes: list[str], name: str) -> None:
+    done, rows = read(tmp_path, text.encode(), name)
+    assert (done.reading.kind, rows) == ("json", [["1"], ["2"]])
+    assert done.notes == [f"only the rows are read, not {', '.join(map(repr, notes))} beside them"] * bool(notes)
+    with pytest.raises(BadTable) as refused:
+        read(tmp_path, text.replace('"1"', "01").encode(), name)
+    assert refused.value.where.line == line
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"a": 1}\n{"a": 2}', "jsonl"),
+        ('{"a": 1,}\n{"a": 2}', "jsonl"),
+        ('{"a": [{"b": 1}]}\n{"a": []}', "jsonl"),
+        ('{"a": 1}', "jsonl"),
+        ('{\n"a": 1\n}', "json"),
+        ('{"a": [{"b": 1}]}', "json"),
+        ('{"a": [{"b": 1},\n{"b": 2}]}', "json"),
+    ],
+)
+def test_an_object_at_the_start_is_a_row_or_holds_the_rows(tmp_path: Path, text: str, kind: str) -> None:
+    (tmp_path / "s").write_text(text)
+    assert look(tmp_path / "s", "data.json", tmp_path, IngestLimits()).kind == kind
+
+
+def test_other_broken_objects_are_named(tmp_path: Path) -> None:
+    for text, message in (
+        ('{"data": [],\n"n": 1}', "The file has no rows."),
+        ('{"a": 1,\n"b": 2}', "The file is one object, not a table."),
+    ):
+        with pytest.raises(BadTable) as refused:
+            read(tmp_path, text.encode(), "x.json")
+        assert refused.value.message == message
+    with pytest.raises(BadTable) as refused:
+        read(tmp_path, b'[{"a": "1"},\n{"a": "' + b"x" * 40_000_000 + b'"}]', "x.json")
+    assert (refused.value.message, refused.value.where.line) == ("The object at line 2 is longer than 32,000,000 characters.", 2)

@@ -48,6 +48,7 @@ class JsonTable:
         self._seen_text: set[str] = set()
         self._seen_other: set[str] = set()
         self._head = head
+        self._beside: list[str] = []
         for _ in self._read(collect=False):
             pass
         if not self._columns:
@@ -61,6 +62,8 @@ class JsonTable:
             for name in self.names
             if name in self._seen_text & self._seen_other
         ]
+        if self._beside:
+            self.notes.append(f"only the rows are read, not {', '.join(map(repr, dict.fromkeys(self._beside)))} beside them")
 
     def types(self) -> list[str]:
         return ["json" if name in self._seen_other and name not in self._seen_text else "text" for name in self.names]
@@ -71,7 +74,9 @@ class JsonTable:
 
     def _read(self, collect: bool) -> Iterator[list[list[str | None]]]:
         """Walk the file: the first time to learn keys and types (and all that is wrong), the second time for the values."""
-        records = _lines(self._source, self._reading) if self._reading.kind == "jsonl" else _array(self._source, self._reading)
+        records = (
+            _lines(self._source, self._reading) if self._reading.kind == "jsonl" else _array(self._source, self._reading, self._beside)
+        )
         n, size, columns = 0, 0, self._empty()
         keys: tuple[str, ...] | None = None
         for line, text, start, end, pairs in islice(records, self._head):
@@ -246,9 +251,10 @@ class _Buffer:
                     start, self.at = self.at, end
                     return value, start
             except (StopIteration, ValueError, RecursionError) as error:
-                waiting = len(self.text) - self.at
-                if isinstance(error, RecursionError) or not _may_be_cut(error, self.text) or waiting > LONGEST_LINE or self.ended:
+                if isinstance(error, RecursionError) or not _may_be_cut(error, self.text) or self.ended:
                     raise _bad(error, self.text, self.at, self.line, self._limits) from error
+                if len(self.text) - self.at > LONGEST_LINE:
+                    raise _too_long(self.line) from error
             self.more()
 
 
@@ -258,14 +264,15 @@ def _may_be_cut(error: Exception, text: str) -> bool:
     return isinstance(error, StopIteration) and int(error.value) >= len(text) - 16
 
 
-def _array(source: Source, reading: Reading) -> Iterator[_Record]:
-    """The objects of an array at the top, or of the one array in an object at the top."""
+def _array(source: Source, reading: Reading, beside: list[str]) -> Iterator[_Record]:
+    """The objects of an array at the top, or of the one array of objects in an object at the top; `beside` gets the other keys in it."""
     buffer = _Buffer(source, reading.encoding)
     first = buffer.peek()
     if first == "[":
+        buffer.at += 1
         yield from _members(buffer)
     elif first == "{":
-        yield from _wrapped(buffer)
+        yield from _wrapped(buffer, beside)
     else:
         raise _unexpected(buffer, "an array of objects: [{…}, {…}]")
     if buffer.peek():
@@ -273,7 +280,7 @@ def _array(source: Source, reading: Reading) -> Iterator[_Record]:
 
 
 def _members(buffer: _Buffer) -> Iterator[_Record]:
-    buffer.at += 1
+    """The objects of an array whose bracket was read."""
     if buffer.peek() == "]":
         buffer.at += 1
         return
@@ -295,8 +302,8 @@ def _members(buffer: _Buffer) -> Iterator[_Record]:
             return
 
 
-def _wrapped(buffer: _Buffer) -> Iterator[_Record]:
-    found = False
+def _wrapped(buffer: _Buffer, beside: list[str]) -> Iterator[_Record]:
+    found = empty = False
     buffer.at += 1
     while buffer.peek() != "}":
         if buffer.peek() != '"':
@@ -305,7 +312,10 @@ def _wrapped(buffer: _Buffer) -> Iterator[_Record]:
         if buffer.peek() != ":":
             raise _unexpected(buffer, "a colon")
         buffer.at += 1
-        if buffer.peek() == "[":
+        if buffer.peek() != "[":
+            buffer.value()
+            beside.append(name)
+        elif _opens_rows(buffer):
             if found:
                 raise BadTable(
                     f"The object has a second array, {name!r}, at line {buffer.line}.",
@@ -314,18 +324,37 @@ def _wrapped(buffer: _Buffer) -> Iterator[_Record]:
             found = True
             yield from _members(buffer)
         else:
-            buffer.value()
+            empty = empty or buffer.peek() == "]"
+            _pass_over(buffer)
+            beside.append(name)
         if buffer.peek() == ",":
             buffer.at += 1
         elif buffer.peek() != "}":
             raise _unexpected(buffer, "a comma or }")
     buffer.at += 1
-    if not found:
+    if not found and not empty:
         raise BadTable(
             "The file is one object, not a table.",
-            Where(1, "an object without an array", "an array of objects: [{…}, {…}]"),
+            Where(1, "an object without an array of objects", "an array of objects: [{…}, {…}]"),
             "Write rows as an array.",
         )
+
+
+def _opens_rows(buffer: _Buffer) -> bool:
+    """Whether the array that starts here holds objects; its bracket is read."""
+    buffer.at += 1
+    return buffer.peek() == "{"
+
+
+def _pass_over(buffer: _Buffer) -> None:
+    """Read an array of no interest whose bracket was read."""
+    while buffer.peek() != "]":
+        buffer.value()
+        if buffer.peek() == ",":
+            buffer.at += 1
+        elif buffer.peek() != "]":
+            raise _unexpected(buffer, "a comma or ]")
+    buffer.at += 1
 
 
 def _too_deep(value: list[Any], allowed: int) -> bool:
@@ -360,6 +389,13 @@ def _unexpected(buffer: _Buffer, expected: str) -> BadTable:
     line = buffer.line
     found = _quoted(buffer.text[buffer.at :]) or "the end of the file"
     return BadTable(f"Line {line} has {found} where {expected} should be.", Where(line, found, expected))
+
+
+def _too_long(line: int) -> BadTable:
+    return BadTable(
+        f"The object at line {line} is longer than {LONGEST_LINE:,} characters.",
+        Where(line, f"over {LONGEST_LINE:,} characters", "a shorter object"),
+    )
 
 
 def _deep(line: int, limits: IngestLimits) -> BadTable:
