@@ -160,6 +160,8 @@ def _cancel_wanted(due: list[Batch], provider: Provider) -> None:
             provider.cancel(batch.provider_batch_id)
             words = f"Batch {batch.number}: the provider was asked to cancel it"
         except ProviderError as error:
+            if error.cause in OF_THE_CONNECTION:
+                return
             if twins.is_passing(error):  # asked again at the next look; the others are followed all the same
                 continue
             words = f"Batch {batch.number}: the provider did not take the cancel ({error.message}); following it to its end"

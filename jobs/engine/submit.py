@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.engine import budget, crash, journal
-from jobs.engine.headroom import headroom, is_next
+from jobs.engine.headroom import headroom, is_next, learn
 from jobs.engine.lease import Lease, claim, default_seconds
 from jobs.engine.log import move
 from jobs.engine.places import request_file
@@ -25,6 +25,7 @@ from jobs.engine.windows import back_off, soon, windows_of
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection, Job
 from jobs.providers.base import Provider, RemoteBatch
+from jobs.providers.errors import LATER
 from jobs.providers.registry import abilities_of
 from jobs.words import BatchState, Cause, PromptKind
 
@@ -99,7 +100,7 @@ def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
     name = f"batchui-{batch.pk.hex}.jsonl"
     try:
         crash.point("before upload")
-        known = provider.find_upload(name, batch.n_bytes) if batch.n_errors and batch.n_errors < UPLOAD_AGAIN else None
+        known = _find_upload(batch, provider, name) if batch.n_errors and batch.n_errors < UPLOAD_AGAIN else None
         crash.during("in upload")
         upload_id = known or provider.upload(request_file(batch), name)
         crash.point("after upload")
@@ -111,6 +112,16 @@ def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
         crash.point("after upload id")
         batch.upload_id = upload_id
     return True
+
+
+def _find_upload(batch: Batch, provider: Provider, name: str) -> str | None:
+    """The upload whose answer was lost. A server that lists no files is no reason to give up: what is uploaded twice costs nothing."""
+    try:
+        return provider.find_upload(name, batch.n_bytes)
+    except ProviderError as error:
+        if error.cause in (Cause.AUTH, Cause.BILLING, Cause.RATE_LIMITED):
+            raise
+        return None
 
 
 def _create(batch: Batch, lease: Lease, provider: Provider, mutex: Lease | None) -> None:
@@ -213,6 +224,9 @@ def _not_created(batch: Batch, lease: Lease, error: ProviderError, text: str) ->
     if error.code == "too_large" and batch.n_requests > 1:
         cut_smaller(batch, lease, error.message)
         return
+    if error.code in LATER and _is_above_limit(batch, error):
+        reject_whole(batch, lease, Cause.BATCH_REJECTED, text)
+        return
     later = (
         error.cause in (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR, Cause.TIMEOUT)
         or error.code == "file_not_visible"
@@ -229,6 +243,12 @@ def _not_created(batch: Batch, lease: Lease, error: ProviderError, text: str) ->
         _keep_ready(batch, lease, at, text, fields)
         return
     reject_whole(batch, lease, error.cause, text)
+
+
+def _is_above_limit(batch: Batch, error: ProviderError) -> bool:
+    """Whether a refusal for enqueued tokens names a limit that this batch alone is above: then its rows go again in smaller files."""
+    limit = learn(batch.connection, batch.model, error.message)
+    return limit is not None and batch.n_tokens > limit and batch.n_requests > 1
 
 
 def _keep_ready(batch: Batch, lease: Lease, at: datetime, text: str, fields: dict[str, Any]) -> None:

@@ -220,6 +220,28 @@ def test_lost_upload_is_found_or_repeated(make: Any, sandbox: Any, fault: Any) -
     assert len(sandbox.control("")["files"]) == 1
 
 
+def test_lost_upload_at_a_server_that_lists_no_files_is_repeated(make: Any, sandbox: Any) -> None:
+    job = make()
+    sandbox.control("arm", verb="files.create", fault="drop_after")
+    sandbox.control("arm", verb="files.list", fault="status", status=404, times=0)
+    batch = look(look(batch_of(job)))
+    assert (batch.state, len(sandbox.control("")["files"]), creates(sandbox)) == ("submitted", 2, 1)
+
+
+@pytest.mark.parametrize(("share", "state"), [(2, "ready"), (0.5, "rejected")])
+def test_token_limit_told_by_the_create_is_learned(make: Any, sandbox: Any, share: float, state: str) -> None:
+    """Some servers say it at once. A batch that alone is above the limit would never be taken."""
+    job = make(n_rows=12)
+    batch = batch_of(job)
+    limit = int(batch.n_tokens * share)
+    message = f"Enqueued token limit reached. Limit: {limit:,} enqueued tokens."
+    sandbox.control("arm", verb="batches.create", fault="status", status=400, code="token_limit_exceeded", message=message)
+    batch = look(batch)
+    assert (batch.state, Connection.objects.get(pk=job.connection_id).learned) == (state, {"enqueued_tokens": {job.model: limit}})
+    job = finish(job, sandbox)
+    assert (kinds(job), job.rounds.count()) == ({"succeeded": 12}, 1 if state == "ready" else 2)
+
+
 def test_answer_that_names_another_batch_is_not_believed(make: Any, sandbox: Any, settings: Any) -> None:
     settings.SANDBOX_ABSENCE_SECONDS = 60.0
     job = make(per_batch=3)
