@@ -44,8 +44,11 @@ class Server:
     def __init__(self, command: list[str], folder: Path, port: int, end_signal: int, **popen: Any) -> None:
         self.folder, self.port, self.end_signal = folder, port, end_signal
         self.log = folder / "log"
+        self._start = lambda log: subprocess.Popen(
+            command, stdout=log, stderr=log, preexec_fn=_end_with_parent(end_signal), cwd="/", **popen
+        )
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_end_with_parent(end_signal), cwd="/", **popen)
+            self.process = self._start(log)
 
     def wait(self, ready: Callable[[], bool]) -> None:
         """Until `ready`; NotHere with the log's end if that does not come."""
@@ -94,6 +97,14 @@ class Postgres(Server):
         for option in ("fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB"):
             command += ["-c", option]
         super().__init__(command, folder, port, signal.SIGINT, **as_user)
+        self.wait(lambda: "ready to accept connections" in self.log.read_text())
+
+    def crash(self) -> None:
+        """What `pg_ctl restart -m immediate` does: every connection ends at once, nothing is written out, and it recovers."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(20)
+        with self.log.open("w") as log:
+            self.process = self._start(log)
         self.wait(lambda: "ready to accept connections" in self.log.read_text())
 
     def url(self, name: str = "postgres", host: str = "127.0.0.1") -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, models
+from django.db import models
 from django.utils import timezone
 
 from jobs.engine import collect, direct, follow, plan, reconcile, settle, submit, sweep, trouble
 from jobs.engine.ingest import read_upload
-from jobs.engine.lease import Lease, LostLease, claim
+from jobs.engine.lease import Lease, LostLease, claim, surely
 from jobs.engine.pump import LIVE_JOBS, MOVING_BATCHES
 from jobs.engine.windows import back_off, soon
 from jobs.models import Batch, Connection, Job
@@ -107,8 +106,7 @@ def advance_connection(pk: str) -> None:
         log.exception("advance failed", kind="connection", pk=str(pk))
         words = f"cannot ask the provider: {trouble.words_of(error)}"[:500]
         _say(Connection, pk, problem=words, next_look_at=soon(10.0))
-        with suppress(DatabaseError):
-            Batch.objects.filter(connection=connection, state=BatchState.SUBMITTED).update(wait_reason=words)
+        surely(lambda: Batch.objects.filter(connection=connection, state=BatchState.SUBMITTED).update(wait_reason=words))
         return
     Connection.objects.filter(pk=pk).update(next_look_at=None)
 
@@ -121,10 +119,8 @@ def _hurry(model: type[models.Model], pk: str) -> None:
 
 def _say(model: type[models.Model], pk: str, **fields: Any) -> None:
     """Put trouble on the row; where the database itself is the trouble, the log has it."""
-    with suppress(DatabaseError):
-        model._default_manager.filter(pk=pk).update(**fields)
+    surely(lambda: model._default_manager.filter(pk=pk).update(**fields))
 
 
 def _release(lease: Lease, now: bool = False) -> None:
-    with suppress(DatabaseError):  # it runs out by itself
-        lease.release(timezone.now() if now else None)
+    surely(lambda: lease.release(timezone.now() if now else None))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, models, transaction
+from django.db import Error, models, transaction
 from django.db import connection as db
 from django.db.models import Q
 from django.utils import timezone
@@ -75,10 +75,15 @@ class Lease:
         stop, every = threading.Event(), default_seconds() / 3
 
         def beat() -> None:
+            pause = every
             try:
-                while not stop.wait(every) and self.holds():
-                    with suppress(DatabaseError):  # busy for a moment: the next beat may still be in time
+                while not stop.wait(pause) and self.holds():
+                    try:
                         self.renew()
+                        pause = every
+                    except Error:  # busy for a moment, or the connection is dead: a beat on a new one may still be in time
+                        db.close()
+                        pause = every / 5
             except LostLease:  # the worker notices at its next write
                 return
             finally:
@@ -91,6 +96,17 @@ class Lease:
         finally:
             stop.set()
             thread.join()
+
+
+def surely(write: Callable[[], object]) -> None:
+    """Write to the ledger after trouble, which may have been that its connection died: then once more on a new one. Where the database
+    itself is away nothing is written, and what is held runs out."""
+    for _ in range(2):
+        try:
+            write()
+            return
+        except Error:
+            db.close_if_unusable_or_obsolete()
 
 
 def free_at(now: datetime) -> Q:

@@ -36,7 +36,7 @@ def plan(job: Job, lease: Lease) -> bool:
     if round_ is None:
         return False
     Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(state=JobState.PREPARING)
-    _sweep(job)
+    _sweep(job, lease)
     if job.cancel_requested_at or job.wish:  # cancelled, or to be finished in real time
         _cancel_rest(round_, lease)
     else:
@@ -44,7 +44,7 @@ def plan(job: Job, lease: Lease) -> bool:
     return True
 
 
-def _sweep(job: Job) -> None:
+def _sweep(job: Job, lease: Lease) -> None:
     """Remove what a killed planner left: folders of batches that the ledger never learned of."""
     folder = places.job_folder(job) / "batches"
     if not folder.exists():
@@ -52,7 +52,7 @@ def _sweep(job: Job) -> None:
     found = list(folder.iterdir())  # before the ledger is asked: what is made in between is known to it
     known = {pk.hex for pk in Batch.objects.filter(job=job).values_list("pk", flat=True)}
     for each in found:
-        if each.name not in known:
+        if each.name not in known and lease.holds():  # else another planner may have made it
             shutil.rmtree(each, ignore_errors=True)
 
 

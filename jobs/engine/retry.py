@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs import formats
-from jobs.engine import audit_log, places, tally
+from jobs.engine import audit_log, crash, places, tally
 from jobs.engine.lease import Lease, claim
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
@@ -22,6 +24,7 @@ from jobs.errors import BadInput
 from jobs.models import Connection, Job, PromptVersion, Round
 from jobs.providers.registry import abilities_of
 from jobs.rows.choose import Chosen, Wanted, choose, write_rows
+from jobs.rows.files import fsync_folder
 from jobs.rows.template import check
 from jobs.words import JobState, Lane, OutcomeKind, RoundReason, RoundState
 
@@ -123,6 +126,21 @@ def _own_params(job: Job) -> dict[str, Any]:
     return {**job.spec.get("params", {}), **{name: value for name, value in kept.items() if value}}
 
 
+def rows_draft(job: Job, number: int, lease: Lease) -> Path:
+    """Where the rows are written until the ledger knows the round: each holder of the lease has a name of its own, so that one who
+    slept through it cannot change the rows of a round that another made. What dead holders left goes."""
+    target = places.new_rows_file(job, number)
+    for left in target.parent.glob("rows-*"):
+        left.unlink(missing_ok=True)
+    return target.with_name(f"rows-{lease.token}.parquet")
+
+
+def name_rows(draft: Path, job: Job, number: int) -> None:
+    """Give the rows of a new round their name; while the job's row is locked, so that nobody else can be here."""
+    os.replace(draft, places.new_rows_file(job, number))
+    fsync_folder(draft.parent)
+
+
 def add_round(
     job: Job,
     lease: Lease,
@@ -140,11 +158,14 @@ def add_round(
 ) -> Round:
     """A new round over the chosen rows, which are pending from now on. Under the job's lease."""
     number = (job.rounds.order_by("-number").values_list("number", flat=True).first() or 0) + 1
-    write_rows(np.asarray(chosen.rows), places.new_rows_file(job, number))
+    draft = rows_draft(job, number, lease)
+    write_rows(np.asarray(chosen.rows), draft)
+    crash.point("before round")
     # A cancel that comes in between must win over the machine's own retry; a person's retry takes an old cancel back.
     unless = {"cancel_requested_at__isnull": True} if reason is RoundReason.AUTO_RETRY else None
     with transaction.atomic():
         lease.write(unless, state=JobState.RUNNING, finished_at=None, cancel_requested_at=None, needs="", next_look_at=timezone.now())
+        name_rows(draft, job, number)
         round_ = Round.objects.create(
             job=job,
             number=number,

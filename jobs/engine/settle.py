@@ -105,3 +105,4 @@ def _finish(job: Job, lease: Lease) -> None:
         if state in history.FINISHED and job.launched_at is not None and not job.n_learned:
             history.learn(job)
             lease.write(n_learned=1)
+        lease.write(lease_until=None)  # nobody looks at it again who could give it back

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 
-from django.db import DatabaseError
+from django.db import Error
 
 from jobs.errors import BatchuiError
 from jobs.rows.child import ChildDied
@@ -21,7 +21,7 @@ def words_of(error: BaseException) -> str:
     """Why a step failed. What passes by itself says so."""
     if isinstance(error, OSError) or (isinstance(error, ChildDied) and error.reason == "disk"):
         return _storage(error)
-    if isinstance(error, DatabaseError):
+    if isinstance(error, Error):
         return "the database is busy or cannot be reached; it goes on by itself once it answers"
     if isinstance(error, BatchuiError):
         return str(error)

@@ -10,9 +10,9 @@ from jobs.engine import collect, crash
 from jobs.engine.advance import advance_batch, advance_connection, advance_job
 from jobs.engine.lease import claim
 from jobs.models import Batch, Connection, Job
-from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, hurry, kinds, look, tick
+from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, hurry, kinds, look, plan_here, tick
 from tests.faults.invariants import check, check_end
-from tests.faults.test_kill import POINTS
+from tests.faults.test_kill import DIRECT, POINTS
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def forget_leases(job: Job) -> None:
 
 
 # Refusals and cuts have a part of their own below.
-NAMES = sorted({name for name, _ in POINTS} - {"after refusal", "after cut"})
+NAMES = sorted({name for name, _ in POINTS} - {"after refusal", "after cut", "before round"})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,6 +56,51 @@ def test_dead_at(make: Any, sandbox: Any, monkeypatch: Any, kind: str, name: str
     forget_leases(job)
     job = finish(job, sandbox)
     assert (kinds(job), creates(sandbox)) == ({"succeeded": 6}, 2)
+    check_end(job, sandbox)
+
+
+def test_dead_before_a_round_is_made(make: Any, sandbox: Any, monkeypatch: Any) -> None:
+    """The rows of a retry are written, the ledger does not know of the round."""
+    sandbox.control("arm", orders="errors=1,once", times=1)
+    job = make(max_attempts=2)
+
+    def hook(at: str) -> None:
+        if at == "before round":
+            raise Dead
+
+    monkeypatch.setattr(crash, "hook", hook)
+    with pytest.raises(Dead):
+        finish(job, sandbox)
+    monkeypatch.setattr(crash, "hook", None)
+    assert job.rounds.count() == 1
+    forget_leases(job)
+    job = finish(job, sandbox)
+    assert (kinds(job), creates(sandbox), job.rounds.count()) == ({"succeeded": 6}, 2, 2)
+    check_end(job, sandbox)
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_dead_on_the_direct_lane(make: Any, sandbox: Any, monkeypatch: Any, name: str) -> None:
+    """One row at a time, so that at most one of them is under way."""
+    job = make(planned=False)
+    Connection.objects.filter(pk=job.connection_id).update(limits={"concurrency": 1})
+    job.rounds.update(lane="direct")
+    plan_here(job)
+    died = []
+
+    def hook(at: str) -> None:
+        if at == name and not died:
+            died.append(at)
+            raise Dead
+
+    monkeypatch.setattr(crash, "hook", hook)
+    with pytest.raises(Dead):
+        advance_batch(str(batch_of(job).pk))
+    check(job, sandbox)
+    forget_leases(job)
+    job = finish(job, sandbox)
+    lost = {"missing": 1} if name in ("direct after sent", "in direct call", "direct after answer") else {}
+    assert kinds(job) == {"succeeded": 6 - len(lost), **lost}
     check_end(job, sandbox)
 
 
