@@ -150,6 +150,8 @@ _BATCH_LOOKS = {
 }
 # The states in which a batch's rows have their outcomes and are free; as a list, for queries of the ledger.
 CLOSED = [state for state in BatchState if state.terminal]
+# Those in which a create may or may not have been carried out.
+UNDECIDED = [BatchState.SUBMITTING, BatchState.UNKNOWN]
 
 
 class OutcomeKind(StrEnum):

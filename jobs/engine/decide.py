@@ -21,9 +21,7 @@ from jobs.errors import BadInput, ProviderError
 from jobs.models import Batch
 from jobs.providers.base import RemoteBatch
 from jobs.providers.registry import abilities_of
-from jobs.words import BatchState
-
-UNDECIDED = [BatchState.SUBMITTING, BatchState.UNKNOWN]
+from jobs.words import UNDECIDED, BatchState
 
 
 def risk_of(batch: Batch) -> Decimal | None:

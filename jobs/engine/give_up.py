@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.engine import audit_log
-from jobs.engine.decide import UNDECIDED, risk_of
+from jobs.engine.decide import risk_of
 from jobs.engine.lease import Lease, LostLease, claim
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
@@ -28,7 +28,7 @@ from jobs.engine.windows import windows_of
 from jobs.errors import BadInput, ProviderError
 from jobs.models import Batch, Event, Job
 from jobs.providers.base import Provider
-from jobs.words import BatchState, Lane
+from jobs.words import UNDECIDED, BatchState, Lane
 
 STATES = [BatchState.SUBMITTED, BatchState.ENDED, *UNDECIDED]
 GIVEN_UP, ENDED = "batch:given-up", "batch:given-up-ended"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import orjson
@@ -33,6 +34,41 @@ def write(batch: Batch, provider_batch_id: str, request_id: str = "") -> None:
         os.close(fd)
     if is_new:
         fsync_folder(path.parent)
+
+
+_known: dict[str, list[tuple[str, str]]] = {}  # batch → its creates, of all that was read so far
+_read_to: tuple[str, int, int] = ("", 0, 0)  # of which file (path, inode), up to which byte
+_reading = threading.Lock()
+
+
+def of_batch(batch: Batch) -> list[tuple[str, str]]:
+    """Every create of a batch that was answered, as (submit token, provider's id), in their order. What is new in the file since the last
+    call of this process is read."""
+    global _read_to
+    path = _path()
+    with _reading:
+        if not path.exists():
+            return []
+        at = path.stat()
+        if _read_to[:2] != (str(path), at.st_ino) or at.st_size < _read_to[2]:
+            _known.clear()
+            _read_to = (str(path), at.st_ino, 0)
+        if at.st_size > _read_to[2]:
+            with path.open("rb") as lines:
+                lines.seek(_read_to[2])
+                for line in lines:
+                    if line.endswith(b"\n"):
+                        _remember(line)
+                        _read_to = (*_read_to[:2], _read_to[2] + len(line))
+        return list(_known.get(batch.pk.hex, []))
+
+
+def _remember(line: bytes) -> None:
+    try:
+        entry = orjson.loads(line)
+        _known.setdefault(entry["batch"], []).append((entry["submit_token"], entry["provider_batch_id"]))
+    except (orjson.JSONDecodeError, KeyError, TypeError):  # blank, or cut by a crash
+        return
 
 
 def read(batch: Batch) -> str | None:

@@ -11,12 +11,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs.engine import audit_log, twins
-from jobs.engine.decide import UNDECIDED
 from jobs.engine.listing import Walked
 from jobs.engine.remote import calling
 from jobs.errors import BadInput, ProviderError
 from jobs.models import Batch, Connection, Event
 from jobs.providers.base import Provider, RemoteBatch
+from jobs.words import UNDECIDED
 
 MAX_PAGES = 20
 DAYS = 30
@@ -49,7 +49,7 @@ class Orphans:
 def orphans_of(connection: Connection) -> Orphans:
     """What the last look found, without those that were set aside; no call."""
     kept = connection.learned.get(KEY) or {}
-    ignored = set(kept.get("ignored", []))
+    ignored = ignored_ids(connection)
     found = tuple(Orphan(**{**each, "could_be": tuple(each["could_be"])}) for each in kept.get("found", []) if each["id"] not in ignored)
     at = datetime.fromisoformat(kept["at"]) if kept.get("at") else None
     return Orphans(found, at, bool(kept.get("complete", False)))
@@ -96,6 +96,11 @@ def known_ids(connection: Connection) -> set[str]:
         ids.update(past)
     late = Event.objects.filter(batch__connection=connection, kind="batch:late")
     return ids | twins.ids_of(connection) | {event.data["provider_batch_id"] for event in late}
+
+
+def ignored_ids(connection: Connection) -> set[str]:
+    """What an admin has set aside."""
+    return set((connection.learned.get(KEY) or {}).get("ignored", []))
 
 
 def _orphan(remote: RemoteBatch, lost: list[Batch]) -> Orphan:

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs import formats
-from jobs.engine import budget, crash, journal
+from jobs.engine import budget, crash, journal, restored
 from jobs.engine.headroom import headroom, is_next, learn
 from jobs.engine.lease import Lease, claim, default_seconds
 from jobs.engine.log import move
@@ -47,13 +47,15 @@ def submit(batch: Batch, lease: Lease) -> None:
     if reason := _why_wait(batch):
         lease.write(wait_reason=reason[:500], next_look_at=soon(2.0 if is_next(batch) else 15.0))
         return
+    if restored.remembered(batch, lease):
+        return
     mutex = _create_mutex(batch)
     if mutex is False:  # held by another create, or one is being looked for
         lease.write(wait_reason="waiting its turn: this provider takes one new batch at a time", next_look_at=soon(1.0))
         return
     try:
         with lease.kept(), mutex.kept() if mutex else nullcontext(), calling(batch.connection) as provider:
-            if _upload(batch, lease, provider):
+            if restored.may_create(batch, lease, provider) and _upload(batch, lease, provider):
                 _create(batch, lease, provider, mutex or None)
     finally:
         if mutex:
@@ -125,7 +127,7 @@ def _find_upload(batch: Batch, provider: Provider, name: str) -> str | None:
 
 
 def _create(batch: Batch, lease: Lease, provider: Provider, mutex: Lease | None) -> None:
-    batch.submit_token = uuid.uuid4().hex
+    batch.submit_token = restored.mark_of(batch, uuid.uuid4().hex)
     marked = {"submit_token": batch.submit_token, "submitting_at": timezone.now(), "n_submits": batch.n_submits + 1, "wait_reason": ""}
     crash.point("before mark")
     with transaction.atomic():  # the cap is checked and the mark is made under one lock, so that batches cannot pass it together

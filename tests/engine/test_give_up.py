@@ -11,7 +11,7 @@ from django.utils import timezone
 from jobs.engine import give_up, sweep
 from jobs.engine.cancel import cancel
 from jobs.errors import BadInput
-from jobs.models import AuditEntry, Batch, Event, Job
+from jobs.models import AuditEntry, Batch, Job
 from tests.engine.test_reconcile import lose
 from tests.engine.world import batch_of, batch_of_pk, creates, finish, hurry, kinds, look, texts
 
@@ -41,8 +41,8 @@ def test_batch_that_does_not_stop_is_given_up_and_said(make: Any, sandbox: Any, 
     assert (batch.state, batch.outcomes, batch.provider_batch_id) == ("settled", {"missing": 6}, there)
     job = finish(job, sandbox)
     assert (job.state, kinds(job), job.paid_usd, creates(sandbox)) == ("cancelled", {"missing": 6}, 0, 1)
-    told = "Batch 1: given up by owner. The provider was asked to cancel it, and has not ended it. What the provider may have charged for it is not known"
-    assert texts(job, give_up.GIVEN_UP) == [told]
+    why = "The provider was asked to cancel it, and has not ended it."
+    assert texts(job, give_up.GIVEN_UP) == [f"Batch 1: given up by owner. {why} What the provider may have charged for it is not known"]
     assert AuditEntry.objects.get(action="batch given up").user == people.owner
 
     sandbox.control("end", status="completed", share=1.0)

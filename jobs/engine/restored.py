@@ -1,0 +1,157 @@
+"""A ledger that went back in time, restored from a backup, must not send again what the provider has had since.
+
+Two memories are asked before a create: our journal, which may be younger than the ledger, and the provider's list, whose batches carry
+marks of this deployment. Both are cheap: the journal is read on from where it was left, the list only after a silence.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from jobs import formats
+from jobs.engine import journal, orphans
+from jobs.engine.lease import Lease, LostLease, claim
+from jobs.engine.listing import Walked
+from jobs.engine.log import move
+from jobs.engine.twins import is_passing
+from jobs.engine.windows import soon
+from jobs.errors import ProviderError
+from jobs.models import Batch, Connection, Workspace
+from jobs.providers.base import Provider, RemoteBatch
+from jobs.providers.registry import abilities_of
+from jobs.words import BatchState
+
+SILENCE = timedelta(minutes=2)  # since the last sign of the ledger; a backup is restored in no less
+OVERLAP = timedelta(minutes=10)  # clocks of ours and of the provider
+MAX_PAGES = 20
+KEY = "looked_back_at"  # in Connection.learned
+
+
+def site() -> str:
+    """Eight characters that name this deployment in its marks; the same after a restore, and on each of its hosts."""
+    first = Workspace.objects.order_by("created_at", "pk").values_list("pk", flat=True).first()
+    return first.hex[:8] if first else "0" * 8
+
+
+def mark_of(batch: Batch, secret: str) -> str:
+    """The token of one create: of which deployment and batch it is, and `secret`, a UUID in hex."""
+    return f"{site()}-{batch.pk.hex[:12]}-{secret}"
+
+
+def remembered(batch: Batch, lease: Lease) -> bool:
+    """Whether the journal names a create of this READY batch that the ledger has forgotten; then it is to be looked for, not sent."""
+    for token, provider_batch_id in journal.of_batch(batch):
+        if token not in batch.past_tokens and provider_batch_id not in batch.past_tokens:
+            _look_for(batch, lease, token, "our journal")
+            return True
+    return False
+
+
+def _look_for(batch: Batch, lease: Lease, token: str, where: str) -> None:
+    move(
+        batch,
+        lease,
+        BatchState.UNKNOWN,
+        f"Batch {batch.number}: {where} knows a create of it that the ledger has forgotten (restored from a backup?); looking for that one",
+        submit_token=token,
+        submitting_at=batch.submitting_at or batch.created_at,  # not now: that would be a sign of the ledger (_silent_since)
+        next_look_at=timezone.now(),
+        wait_reason="it was sent before, says " + where,
+    )
+
+
+def may_create(batch: Batch, lease: Lease, provider: Provider) -> bool:
+    """Whether nothing at the provider speaks against sending the batch. After a silence the list is walked back to it, for batches
+    that carry our mark and that the ledger does not know: those of batches that wait to be sent are adopted by them, any other holds the
+    connection until an admin has set it aside. A provider without marks, or without a list, is not asked."""
+    connection = batch.connection
+    since = _silent_since(connection)
+    if since is None or not abilities_of(connection.kind).metadata:
+        return True
+    try:
+        found = _unheard(connection, provider, since - OVERLAP)
+    except ProviderError as error:
+        if not is_passing(error):
+            return True
+        lease.write(wait_reason=f"cannot ask the provider: {error.message}"[:500], n_errors=batch.n_errors + 1, next_look_at=soon(15.0))
+        return False
+    if not found:
+        _note_look(connection)
+        return True
+    ready = {each.pk.hex[:12]: each for each in Batch.objects.filter(connection=connection, state=BatchState.READY).select_related("job")}
+    strangers = [remote for remote in found if _named(remote) not in ready]
+    for remote in found:
+        if each := ready.pop(_named(remote), None):
+            _look_for(batch, lease, remote.token, "the provider") if each.pk == batch.pk else _claim_and_look_for(each, remote)
+    if batch.state == BatchState.READY:  # another look before anything is created
+        words = _words(strangers) if strangers else "looking for batches that were sent before"
+        lease.write(wait_reason=words[:500], next_look_at=soon(30.0 if strangers else 1.0))
+    if strangers:
+        Connection.objects.filter(pk=connection.pk).update(problem=_words(strangers)[:500])
+    return False
+
+
+def _named(remote: RemoteBatch) -> str:
+    """Of which batch the mark speaks."""
+    return remote.token.split("-")[1]
+
+
+def _claim_and_look_for(batch: Batch, remote: RemoteBatch) -> None:
+    lease = claim(Batch, batch.pk, state=BatchState.READY)
+    if lease is None:  # worked on right now; it comes here itself
+        return
+    try:
+        _look_for(batch, lease, remote.token, "the provider")
+    except LostLease:
+        pass
+    finally:
+        lease.release()
+
+
+def _silent_since(connection: Connection) -> datetime | None:
+    """When the ledger last knew all that was at the provider; None where that is so recent that nothing can have happened since."""
+    last = Batch.objects.filter(connection=connection).aggregate(at=Max("submitting_at"))["at"] or connection.created_at
+    connection.refresh_from_db(fields=["learned"])
+    if looked := connection.learned.get(KEY):
+        last = max(last, datetime.fromisoformat(looked))
+    return last if timezone.now() - last > SILENCE else None
+
+
+def _unheard(connection: Connection, provider: Provider, since: datetime) -> list[RemoteBatch]:
+    """Batches with our mark made after `since` of which no batch, no past create and no admin's decision knows."""
+    ours = Batch.objects.filter(connection__kind=connection.kind, connection__base_url=connection.base_url)
+    tokens = set(ours.exclude(submit_token="").values_list("submit_token", flat=True))
+    for past in ours.exclude(past_tokens=[]).values_list("past_tokens", flat=True):
+        tokens.update(past)
+    settled = orphans.known_ids(connection) | orphans.ignored_ids(connection)
+    found, cursor, walked = [], None, Walked()
+    for _ in range(MAX_PAGES):
+        page = provider.list(cursor)
+        walked.add(page.batches)
+        found += [
+            remote
+            for remote in page.batches
+            if remote.token.startswith(f"{site()}-") and remote.token not in tokens and remote.id not in settled
+        ]
+        if page.next is None or page.next == cursor or walked.is_past(since):
+            break
+        cursor = page.next
+    return [remote for remote in found if remote.created_at is None or remote.created_at >= since]
+
+
+def _words(strangers: list[RemoteBatch]) -> str:
+    there = formats.count(len(strangers), "batch", "batches")
+    return (
+        f"the provider has {there} of this batchui that the ledger does not know (first: {strangers[0].id}), as after a restore from a backup. "
+        "So that no row is paid twice, nothing is sent until an admin has looked at them on the connection's page and set them aside"
+    )
+
+
+def _note_look(connection: Connection) -> None:
+    with transaction.atomic():
+        learned = Connection.objects.select_for_update().get(pk=connection.pk).learned
+        Connection.objects.filter(pk=connection.pk).update(learned={**learned, KEY: timezone.now().isoformat()})
