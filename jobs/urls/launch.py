@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("launch/<uuid:pk>/model/", launch.model, name="launch-model"),
     path("launch/<uuid:pk>/try/", launch_try.try_rows, name="launch-try"),
     path("launch/<uuid:pk>/review/", launch.review, name="launch-review"),
+    path("launch/<uuid:pk>/fixed-first/", launch.fixed_first, name="launch-fixed-first"),
     path("launch/<uuid:pk>/go/", launch.go, name="launch-go"),
     path("launch/<uuid:pk>/discard/", launch.discard, name="launch-discard"),
 ]

@@ -13,10 +13,10 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from jobs.access import current_membership, current_workspace, get_connection, get_dataset_version, get_job, get_prompt_version, member
-from jobs.engine import budget, drafts, history, offers, preview
+from jobs.engine import budget, caching, drafts, history, offers, preview
 from jobs.engine.launch import launch
 from jobs.errors import BadInput
 from jobs.formats import duration
@@ -24,6 +24,7 @@ from jobs.forms.launch import DataForm, ModelForm, PromptForm, TermsForm
 from jobs.models import DatasetVersion, Job, PromptVersion, Workspace
 from jobs.queries import launch as queries
 from jobs.queries import offers as tables
+from jobs.views.posting import only_post
 from jobs.words import JobState, Lane, Role
 
 StepView = Callable[[HttpRequest, Job], HttpResponse]
@@ -81,7 +82,7 @@ def new(request: HttpRequest) -> HttpResponse:
     return _data_page(request, None, workspace, chosen, None, prompt)
 
 
-@require_POST
+@only_post("job-detail", "pk")
 @member()
 def like(request: HttpRequest, pk: UUID) -> HttpResponse:
     """A new draft with what a job has chosen, on its review page."""
@@ -249,13 +250,16 @@ def review_page(request: HttpRequest, draft: Job, form: TermsForm | None, proble
     """The review page, or its part for htmx; 422 with a form that is not accepted or a problem."""
     status = 422 if form is not None or problem else 200
     initial = {"name": draft.name, "lane": draft.lane, "max_attempts": draft.max_attempts, "cap_usd": _short(draft.cap_usd)}
+    costs = _costs(draft)
     context = {
         "form": form or TermsForm(initial=initial),
         "troubles": drafts.troubles_of(draft),
         "mark": drafts.mark_of(draft),
         "problem": problem,
         "params": drafts.params_of(draft),
-        **_costs(draft),
+        "asks_approval": bool(costs.get("crossings")) and current_membership(request).may(Role.ADMIN),
+        "asks_unpriced": _asks_unpriced(draft, costs),
+        **costs,
     }
     if wants_part(request):
         return render(request, "jobs/_launch_review.html", {**context, "draft": draft}, status=status)
@@ -273,14 +277,33 @@ def _costs(draft: Job) -> dict[str, Any]:
     known = history.pace_of(draft.workspace, draft.connection.kind, draft.model, left, sandbox=draft.connection.is_sandbox)
     pace = f"; here {duration(known.median)} is usual, and 9 of 10 took less than {duration(known.slow)}" if known else ""
     crossings = budget.crossings(draft.workspace, found, Lane(draft.lane), draft.cap_usd, draft.paid_usd, left)
-    return {"bill": tables.bill_of(draft, found, left, pace), "crossings": [each.words for each in crossings]}
+    told = {"bill": tables.bill_of(draft, found, left, pace), "crossings": [each.words for each in crossings]}
+    return {**told, "caching": caching.proposal_of(draft)}
+
+
+def _asks_unpriced(draft: Job, costs: dict[str, Any]) -> bool:
+    """Whether a person must say that a job without a known price goes all the same. A cap asks for more; the sandbox charges nothing."""
+    bill = costs.get("bill")
+    return bill is not None and not bill.priced and not costs["crossings"] and not (draft.connection and draft.connection.is_sandbox)
 
 
 def _short(value: Decimal | None) -> str:
     return "" if value is None else f"{value.normalize():f}"
 
 
-@require_POST
+@only_post("launch-review", "pk")
+@step
+def fixed_first(request: HttpRequest, draft: Job) -> HttpResponse:
+    """Make the proposed order of the prompt its next version, and take that for this draft."""
+    try:
+        version = caching.adopt(draft, request.user)  # type: ignore[arg-type]
+        messages.success(request, f"Version {version.number} of the prompt is made and taken for this job. Look at it before you launch.")
+    except BadInput as error:
+        messages.error(request, str(error))
+    return redirect("launch-review", pk=draft.pk)
+
+
+@only_post("launch-review", "pk")
 @step
 def go(request: HttpRequest, draft: Job) -> HttpResponse:
     """Launch what the review page showed, once: a second click, or a second window, gets the job that the first one made."""
@@ -293,7 +316,10 @@ def go(request: HttpRequest, draft: Job) -> HttpResponse:
         return review_page(request, draft, None, "This draft was changed in another window. Look at it again, then launch.")
     drafts.choose_terms(draft, **form.cleaned_data)
     try:
-        bill = _costs(draft).get("bill")
+        costs = _costs(draft)
+        bill = costs.get("bill")
+        if _asks_unpriced(draft, costs) and not request.POST.get("unpriced"):
+            raise BadInput("The price of this model is not known.", "Tick that it may be launched anyway, or give the model a price.")
         estimate = {**bill.estimate.to_json(), "words": bill.words} if bill else {}
         plan = drafts.plan_of(draft, estimate)
         if request.POST.get("approve") and current_membership(request).may(Role.ADMIN):
@@ -304,7 +330,7 @@ def go(request: HttpRequest, draft: Job) -> HttpResponse:
     return to_job(job)
 
 
-@require_POST
+@only_post("launch", "pk")
 @step
 def discard(request: HttpRequest, draft: Job) -> HttpResponse:
     """Throw the draft away."""

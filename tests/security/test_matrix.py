@@ -42,6 +42,7 @@ RULES: dict[str, tuple[Role | None, Role | None]] = {
     "launch-model": (A, A),
     "launch-try": (A, A),
     "launch-review": (A, A),
+    "launch-fixed-first": (NO, A),
     "launch-go": (NO, A),
     "launch-discard": (NO, A),
     "job-list": (V, NO),
@@ -116,14 +117,16 @@ def answer(client: Client, method: str, world: World, name: str) -> str:
         transaction.set_rollback(True)
     if response.status_code == 302 and response["Location"].startswith("/sign-in/"):
         return "sign in"
+    if method == "get" and RULES[name][0] is NO and response.status_code == 302:
+        return "led back"
     if response.status_code in (403, 404, 405):
         return str(response.status_code)
     return "ok" if response.status_code < 500 and response.status_code != 401 else f"broken: {response.status_code}"
 
 
-def expected(rule: Role | None, person: str, of_object: bool) -> str:
-    if rule is None:
-        return "405"
+def expected(rule: Role | None, person: str, of_object: bool, method: str) -> str:
+    if rule is None:  # the page that a GET is led to has a rule of its own
+        return "led back" if method == "get" else "405"
     if person == "anonymous":
         return "sign in"
     if person == "outsider":  # an admin of another workspace: sees lists of the own, and nothing of this one
@@ -139,7 +142,7 @@ def test_every_address_for_every_person(world: World, people: Any) -> None:
             client.force_login(getattr(people, person), backend=BACKEND)
         for name, rules in RULES.items():
             for method, rule in zip(("get", "post"), rules, strict=True):
-                wanted, got = expected(rule, person, name in world.args), answer(client, method, world, name)
+                wanted, got = expected(rule, person, name in world.args, method), answer(client, method, world, name)
                 if name == "workspace-switch" and wanted == "ok":
                     wanted = "404"  # the workspace in the form is nobody's
                 if got != wanted:
