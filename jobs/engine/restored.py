@@ -147,7 +147,8 @@ def _words(strangers: list[RemoteBatch]) -> str:
     there = formats.count(len(strangers), "batch", "batches")
     return (
         f"the provider has {there} of this batchui that the ledger does not know (first: {strangers[0].id}), as after a restore "
-        "from a backup. So that no row is paid twice, nothing is sent until an admin has looked at them on the connection's page and set them aside"
+        "from a backup. So that no row is paid twice, nothing is sent "
+        "until an admin has looked at them on the connection's page and set them aside"
     )
 
 
