@@ -139,6 +139,20 @@ def test_key_revoked_mid_job_holds_the_rest_until_it_works(make: Any, sandbox: A
     assert Connection.objects.get(pk=job.connection_id).problem == ""
 
 
+@pytest.mark.parametrize("fault", [{"status": 402}, {"status": 400, "code": "billing_hard_limit_reached"}], ids=str)
+def test_account_without_credit_mid_job_holds_the_rest(make: Any, sandbox: Any, fault: Any) -> None:
+    job = make(per_batch=3)
+    look(batch_of(job, 1))
+    sandbox.control("arm", verb="batches.create", fault="status", **fault)
+    second = look(batch_of(job, 2))
+    assert (second.state, creates(sandbox)) == ("ready", 1)
+    assert second.wait_reason.startswith("the provider does not accept the account now; what is not sent waits and goes on by itself")
+    job.refresh_from_db()
+    assert job.needs.startswith("The provider does not accept the account of this connection now.")
+    job = finish(job, sandbox)
+    assert (kinds(job), creates(sandbox), job.needs) == ({"succeeded": 6}, 2, "")
+
+
 @pytest.mark.parametrize("kind", DIALECTS)
 def test_new_key_lets_the_job_go_on_by_itself(make: Any, sandbox: Any, people: Any, kind: str) -> None:
     job = make(kind=kind, per_batch=3)
