@@ -16,7 +16,7 @@ from charset_normalizer import CharsetMatch, CharsetMatches, from_bytes
 
 from jobs.errors import BadTable, Where
 from jobs.rows.readers.source import Source
-from jobs.rows.readers.spreadsheet import open_book, sheet_names
+from jobs.rows.readers.spreadsheet import first_sheet, open_book
 from jobs.rows.reading import DELIMITERS, IngestLimits, Reading
 
 _SAMPLE = 262_144
@@ -83,14 +83,16 @@ def _look_at_zip(source: Source, folder: Path) -> Reading:
         raise BadTable(
             "The Excel or zip file is damaged or cut off.", Where(None, str(error)[:200], "a whole file"), "Upload it again."
         ) from error
+    if {"content.xml", "META-INF/manifest.xml"} <= names:
+        raise BadTable("The file is an OpenDocument file (.ods, .odt).", Where(None, "OpenDocument", _EXPECTED), "Save it as .xlsx or CSV.")
     if "xl/workbook.xml" not in names:
         raise BadTable(
             "The file is a zip archive, not a table.", Where(None, "a zip archive", _EXPECTED), "Unpack it and upload the table in it."
         )
-    sheets = sheet_names(open_book(path, source.limits))
-    if not sheets:
+    sheet = first_sheet(open_book(path, source.limits))
+    if sheet is None:
         raise BadTable("The workbook has no visible sheet with cells.", Where(None, "no sheet", "a sheet with rows"))
-    return Reading("xlsx", source.compression, sheet=sheets[0])
+    return Reading("xlsx", source.compression, sheet=sheet)
 
 
 def _refuse_foreign(head: bytes) -> None:

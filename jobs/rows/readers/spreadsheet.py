@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-import openpyxl
 import pyarrow as pa
+from openpyxl.cell.read_only import ReadOnlyCell
+from openpyxl.cell.text import Text
+from openpyxl.reader.excel import ExcelReader
 from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.worksheet._reader import FORMULA_TAG, ROW_TAG, VALUE_TAG, WorkSheetParser
+from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
+from openpyxl.xml.functions import iterparse
 
 from jobs.errors import BadTable, Where
 from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, IngestLimits, Reading
 
 _INFLATED = 2_000_000_000  # a sheet of Excel's full 1,048,576 rows stays far below
+_AGAIN = "Open it in a spreadsheet program and save it again as .xlsx or CSV."
+_LAST_ROW = 1_048_576
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 _BROKEN = (zipfile.BadZipFile, InvalidFileException, ParseError, KeyError, ValueError, TypeError, AttributeError, EOFError, IndexError)
 
 
@@ -33,7 +42,9 @@ def open_book(path: Path, limits: IngestLimits) -> Any:
             f"The file opens to {opened:,} bytes, far more than its size.", Where(None, f"{opened:,} bytes", f"at most {most:,}")
         )
     try:
-        return openpyxl.load_workbook(path.open("rb"), read_only=True, data_only=True, keep_links=False)
+        reader = _Reader(path.open("rb"), read_only=True, data_only=True, keep_links=False)
+        reader.read()
+        return reader.wb
     except _BROKEN as error:
         raise _broken(error) from error
 
@@ -41,6 +52,68 @@ def open_book(path: Path, limits: IngestLimits) -> Any:
 def sheet_names(book: Any) -> list[str]:
     """The sheets with cells that are not hidden, in order."""
     return [sheet.title for sheet in book.worksheets if sheet.sheet_state == "visible"]
+
+
+def first_sheet(book: Any) -> str | None:
+    """The first sheet that is not hidden and has a value in it; else the first one."""
+    names = sheet_names(book)
+    return next((name for name in names if _has_values(book[name])), names[0] if names else None)
+
+
+def _has_values(sheet: Any) -> bool:
+    try:
+        with sheet._get_source() as xml:
+            return any(cell["value"] is not None for _, cells in _Rows(sheet, xml).rows() for cell in cells)
+    except _BROKEN:
+        return True  # its reader says what is wrong
+
+
+class _Reader(ExcelReader):
+    """openpyxl's, but for its way with escapes in texts: those are undone in `_text`, once and everywhere."""
+
+    def read_strings(self) -> None:
+        if (part := self.package.find(SHARED_STRINGS)) is not None:
+            with self.archive.open(part.PartName[1:]) as xml:
+                self.shared_strings = list(_strings(xml))
+
+
+def _strings(xml: Any) -> Iterator[str]:
+    for _, node in iterparse(xml):
+        if node.tag == f"{{{SHEET_MAIN_NS}}}si":
+            yield Text.from_tree(node).content
+            node.clear()
+
+
+class _Rows(WorkSheetParser):
+    """The rows of a sheet in the order of the file, and nothing else of it; openpyxl's own reader drops what is out of order."""
+
+    def __init__(self, sheet: Any, xml: Any) -> None:
+        book = sheet.parent
+        super().__init__(
+            xml,
+            sheet._shared_strings,
+            data_only=True,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
+        )
+        self.n_unsaved = 0  # formulas without the value that they had
+
+    def rows(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        for _, element in iterparse(self.source):
+            if element.tag == ROW_TAG:
+                yield self.parse_row(element)
+                self.row_dimensions.clear()
+                element.clear()
+
+    def parse_cell(self, element: Any) -> dict[str, Any]:
+        cell: dict[str, Any] = super().parse_cell(element)
+        if cell["value"] is None:
+            saved = element.get("t") == "str" and element.find(VALUE_TAG) is not None  # an empty text
+            self.n_unsaved += element.find(FORMULA_TAG) is not None and not saved
+        elif cell["data_type"] == "e" and element.get("t", "n") == "n":  # in the format of a date, but no date: the number stands
+            cell["value"] = element.findtext(VALUE_TAG)
+        return cell
 
 
 class Spreadsheet:
@@ -92,45 +165,80 @@ class Spreadsheet:
 
     def _texts(self) -> Iterator[tuple[int, list[str]]]:
         """Row number and values of each row that has any, without empty cells at its end."""
-        sheet = self._book[self._reading.sheet]
-        sheet.reset_dimensions()  # what the file claims of its size is not trusted
-        n_blank = 0
+        sheet, before = self._book[self._reading.sheet], 0
         try:
-            for line, cells in enumerate(sheet.iter_rows(), 1):
-                values = [_text(cell) for cell in cells]
-                while values and not values[-1]:
-                    values.pop()
-                if len(values) > self._limits.columns:
-                    raise BadTable(
-                        f"Row {line} has {len(values):,} columns, more than the {self._limits.columns:,} that a table may have.",
-                        Where(line, f"{len(values):,} columns", f"at most {self._limits.columns:,}"),
-                    )
-                if values:
-                    self._n_blank, n_blank = self._n_blank + n_blank, 0
-                    yield line, values
-                else:
-                    n_blank += 1  # counted only if something follows
+            with sheet._get_source() as xml:
+                parser = _Rows(sheet, xml)
+                for line, cells in parser.rows():
+                    if not before < line <= _LAST_ROW:
+                        raise BadTable(
+                            f"The file has row {line:,} after row {before:,}.", Where(line, f"row {line:,}", "rows in their order"), _AGAIN
+                        )
+                    values = self._values(sheet, line, cells)
+                    if values:
+                        self._n_blank += line - before - 1  # counted only if something follows
+                        before = line
+                        yield line, values
         except _BROKEN as error:
             raise _broken(error) from error
+        if parser.n_unsaved:
+            n = parser.n_unsaved
+            self.notes.append(
+                f"{n:,} formula{'s have' if n > 1 else ' has'} no saved value and {'are' if n > 1 else 'is'} read as empty: "
+                "save the file in a spreadsheet program to have the values"
+            )
+
+    def _values(self, sheet: Any, line: int, cells: list[dict[str, Any]]) -> list[str]:
+        found: dict[int, str] = {}
+        for cell in cells:
+            if cell["value"] is None or not (text := _text(sheet, cell)):
+                continue
+            if cell["column"] in found:
+                raise BadTable(f"Row {line} has two values in column {cell['column']}.", Where(line, "two values", "one value"), _AGAIN)
+            found[cell["column"]] = text
+        width = max(found, default=0)
+        if width > self._limits.columns:
+            raise BadTable(
+                f"Row {line} has {width:,} columns, more than the {self._limits.columns:,} that a table may have.",
+                Where(line, f"{width:,} columns", f"at most {self._limits.columns:,}"),
+            )
+        return [found.get(column, "") for column in range(1, width + 1)]
 
 
-def _text(cell: Any) -> str:
-    value = cell.value
-    if value is None or isinstance(value, str):
-        return value or ""
+def _text(sheet: Any, cell: dict[str, Any]) -> str:
+    value = cell["value"]
+    if isinstance(value, str):
+        return _ESCAPED.sub(_unescaped, value) if "_x" in value and cell["data_type"] == "s" else value
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
     if isinstance(value, dt.datetime):
-        timed = value.time() != dt.time() or any(mark in str(cell.number_format).lower() for mark in ("h", "ss"))
+        form = str(ReadOnlyCell(sheet, **cell).number_format).lower()
+        timed = value.time() != dt.time() or "h" in form or "ss" in form
         return value.isoformat(" ") if timed else value.date().isoformat()
+    if isinstance(value, dt.timedelta):
+        return _hours(value)
     return value.isoformat() if isinstance(value, dt.date | dt.time) else str(value)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """`_x000D_` is how the format writes a character that XML cannot hold."""
+    number = int(match[1], 16)
+    return match[0] if number == 0 or 0xD800 <= number <= 0xDFFF or number >= 0xFFFE else chr(number)
+
+
+def _hours(value: dt.timedelta) -> str:
+    """A length of time as a spreadsheet shows it: `26:30:00`, with a fraction of a second where there is one."""
+    seconds, fraction = divmod(abs(value), dt.timedelta(seconds=1))
+    sign = "-" if value < dt.timedelta() else ""
+    text = f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return f"{text}.{fraction.microseconds:06}" if fraction else text
 
 
 def _broken(error: Exception) -> BadTable:
     return BadTable(
         "The Excel file cannot be opened: it is damaged or not an .xlsx file.",
         Where(None, f"{type(error).__name__}: {error}"[:200], "a whole .xlsx file"),
-        "Open it in a spreadsheet program and save it again as .xlsx or CSV.",
+        _AGAIN,
     )
