@@ -173,6 +173,9 @@ def test_list_of_one_a_page_repeated_ids_and_aliens(sb: Sandbox, oa: openai.Open
     sb.control("arm", verb="batches.list", fault="repeat")
     pages = [oa.batches.list(limit=2, after=after) for after in (openai.omit, made[1])]
     assert [([b.id for b in p.data], p.has_more) for p in pages] == [(made[:0:-1], True)] * 2
+    sb.control("disarm")
+    sb.control("arm", verb="batches.list", fault="oldest")
+    assert [b.id for b in oa.batches.list(limit=2)] == made
 
 
 def test_404_that_flaps(sb: Sandbox, oa: openai.OpenAI) -> None:
