@@ -20,6 +20,7 @@ from jobs.engine import places
 from jobs.models import Batch, Connection, Job
 from jobs.words import JobState
 from tests.concurrency.hosts import until
+from tests.faults.books import left_over
 from tests.faults.invariants import check_end
 from tests.jobs import make_connection, make_job
 
