@@ -22,6 +22,7 @@ from jobs.words import BatchState, Cause, remote_status
 
 MAX_PAGES = 10
 MAX_GETS = 5
+NEARLY = timedelta(hours=4)  # before a batch expires
 ALONE_TRIES = 4  # creates of a file that did not fit, though nothing else was enqueued
 OF_THE_CONNECTION = (Cause.AUTH, Cause.BILLING, Cause.RATE_LIMITED, Cause.TIMEOUT)  # no use in asking on after these
 # The words of all providers for a batch that is not over yet.
@@ -215,6 +216,8 @@ def _still_going(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
     reason, limit = "", batch.expires_at or (batch.submitted_at or batch.created_at) + timedelta(hours=24)
     if timezone.now() > limit + timedelta(minutes=10):
         reason = "the provider is past its own time limit; still asking. You can cancel it and send what is left again"
+    elif timezone.now() > limit - NEARLY:
+        reason = "its time at the provider is nearly over; what has not run by then expires and is not charged"
     elif remote.status.lower() not in LIVE_WORDS:
         reason = f"the provider says “{remote.status[:60]}”, a word that batchui does not know; it counts as still running"
     elif batch.provisional and (batch.cancel_requested_at or batch.job.cancel_requested_at):

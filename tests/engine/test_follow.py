@@ -39,6 +39,15 @@ def test_batch_that_never_ends_says_so_and_can_be_cancelled(make: Any, sandbox: 
     assert (job.state, sum(kinds(job).values()), kinds(job).get("succeeded", 0)) == ("cancelled", 6, 0)
 
 
+def test_batch_that_is_about_to_expire_says_so(make: Any, sandbox: Any) -> None:
+    batch = look(look(batch_of(make(model="gpt-6-luna+never"))))
+    assert batch.wait_reason == ""
+    Batch.objects.filter(pk=batch.pk).update(expires_at=timezone.now() + timedelta(hours=3))
+    sandbox.control("arm", verb="batches.get", fault="merge", merge={"expires_at": None})
+    batch = look(batch_of_pk(batch))
+    assert batch.wait_reason == "its time at the provider is nearly over; what has not run by then expires and is not charged"
+
+
 def test_token_limit_is_back_pressure_and_costs_no_attempt(make: Any, sandbox: Any) -> None:
     job = make(per_batch=3, pad=300, model="gpt-6-luna+slow=30s")
     limit = max(job.batches.values_list("n_tokens", flat=True))
