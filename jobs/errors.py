@@ -53,7 +53,8 @@ class ProviderError(BatchuiError):
     """A call to a provider that did not give what was asked.
 
     `definite` says that a create certainly made nothing: a 4xx other than 408, 409, 425. Everything
-    else (5xx, timeouts, resets, HTML, redirects, unparsable 200s) leaves a create unknown.
+    else (5xx, timeouts, resets, HTML, redirects, unparsable 200s) leaves a create unknown, unless the request is `unsent`: no
+    connection was ever made.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class ProviderError(BatchuiError):
         status: int | None = None,
         code: str = "",
         definite: bool = False,
+        unsent: bool = False,
         retry_after: float | None = None,
         raw: str = "",
     ) -> None:
@@ -73,5 +75,6 @@ class ProviderError(BatchuiError):
         self.status = status
         self.code = code
         self.definite = definite
+        self.unsent = unsent
         self.retry_after = retry_after
         self.raw = raw[:2000]

@@ -27,6 +27,7 @@ from jobs.engine.pace import Call, Pace, ran, runs_on
 from jobs.engine.remote import calling, limits_for
 from jobs.engine.spec import spec_from_json
 from jobs.engine.submit import hold
+from jobs.engine.windows import back_off
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
 from jobs.providers.base import Answer, Provider, RequestSpec
@@ -42,6 +43,7 @@ SHARE_SECONDS = 1.0  # how often a run looks who else uses the connection
 KEEP_SECONDS, KEEP_EVERY = 60.0, 0.5  # how long an answer is held that cannot be written, and how often that is tried
 PASSING = (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR)
 STOPPING = (Cause.AUTH, Cause.BILLING)
+BROKEN = 3  # calls without any answer, one after the other, that are an outage: no more rows are put to the hazard
 log = structlog.get_logger(__name__)
 
 
@@ -57,12 +59,14 @@ class Run:
     pace: Pace
     stop: ProviderError | None = None
     cancelled: bool = False
+    outage: ProviderError | None = None
+    n_broken: int = 0  # calls in a row that brought no answer at all
     n_done: int = 0
 
     @property
     def sends(self) -> bool:
         """Whether one more row may be sent. After a pause, or a sleep of the machine, somebody else may be sending what is left."""
-        return self.stop is None and not self.cancelled and self.lease.holds()
+        return self.stop is None and self.outage is None and not self.cancelled and self.lease.holds()
 
 
 def run(batch: Batch, lease: Lease) -> None:
@@ -175,6 +179,10 @@ def _one(going: Run, row: int, call: Call) -> None:
             crash.during("in direct call")
             answer, raw = going.provider.call(line, going.spec)
         except ProviderError as error:
+            if error.unsent:
+                going.log.back(row)
+                going.outage = error
+                raise _NotNow from error
             if error.cause in STOPPING:
                 going.stop = error
                 _keep(going, row, _error_line(going, row, error))
@@ -186,7 +194,11 @@ def _one(going: Run, row: int, call: Call) -> None:
                 _pause(going, error.retry_after or min(LONGEST_PAUSE, 0.5 * 2**attempt))
                 continue
             _keep(going, row, _error_line(going, row, error))
+            going.n_broken = going.n_broken + 1 if error.status is None else 0
+            if going.n_broken >= BROKEN:
+                going.outage = error
             return
+        going.n_broken = 0
         crash.point("direct after answer")
         _keep(going, row, raw)
         crash.point("direct after line")
@@ -232,7 +244,13 @@ def _report(going: Run, total: int, todo: list[int]) -> None:
         "provider_counts": {"total": total, "succeeded": total - len(todo)},
         "next_look_at": timezone.now(),
         "wait_reason": "",
+        "n_errors": 0,
     }
+    if going.outage is not None and todo:
+        tries = going.batch.n_errors + 1
+        words = f"the provider cannot be reached, going on when it is back: {going.outage.message}"
+        cap = 1.0 if going.batch.connection.is_sandbox else 60.0
+        fields |= {"wait_reason": words[:500], "n_errors": tries, "next_look_at": back_off(tries, cap=cap)}
     if going.stop is not None:
         Connection.objects.filter(pk=going.batch.connection_id).update(problem=going.stop.message[:500])
     going.lease.write(**fields)

@@ -150,7 +150,7 @@ def _create(batch: Batch, lease: Lease, provider: Provider, mutex: Lease | None)
         )
     except ProviderError as error:
         crash.point("after refusal")
-        if not error.definite:
+        if not error.definite and not error.unsent:
             _unclear(batch, lease, error.message)
         else:
             _not_created(batch, lease, error, error.message)

@@ -302,7 +302,9 @@ def from_exception(exc: BaseException, key: str = "") -> ProviderError:
             return link
     names = {type(link).__name__ for link in chain}
     cause, sentence = _network_words(chain, names)
-    return ProviderError(scrub(sentence, key), cause=cause, raw=scrub(" < ".join(f"{type(link).__name__}: {link}" for link in chain), key))
+    told = scrub(" < ".join(f"{type(link).__name__}: {link}" for link in chain), key)
+    # No connection, no request: only while connecting do these arise (httpx2's names), and no call of ours is tried twice by itself.
+    return ProviderError(scrub(sentence, key), cause=cause, unsent=bool(names & {"ConnectError", "ConnectTimeout"}), raw=told)
 
 
 def _content(response: Any) -> bytes:
