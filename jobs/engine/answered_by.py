@@ -9,6 +9,7 @@ from jobs import formats
 from jobs.engine import places
 from jobs.engine.log import note
 from jobs.models import Batch
+from jobs.providers import lines
 
 
 def is_same(asked: str, answered: str) -> bool:
@@ -21,9 +22,9 @@ def say_others(batch: Batch) -> None:
     """A line on the timeline where answers of the settled batch are another model's. They count: they were asked for, and paid."""
     models = pq.read_table(places.outcomes_file(batch), columns=["model"]).column("model").drop_null()
     counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(models.cast("string")).to_pylist()}
-    others = {name: n for name, n in counts.items() if name and not is_same(batch.model, name)}
+    others = sorted(((n, name) for name, n in counts.items() if name and not is_same(batch.model, name)), reverse=True)
     if others:
-        told = ", ".join(f"{n:,} by {name[:80]}" for name, n in sorted(others.items(), key=lambda pair: -pair[1])[:3])
-        rows = formats.count(sum(others.values()), "answer is", "answers are")
+        told = ", ".join(f"{n:,} by {lines.clean(name)[:80]}" for n, name in others[:3])
+        rows = formats.count(sum(n for n, _ in others), "answer is", "answers are")
         text = f"Batch {batch.number}: {rows} another model's than {batch.model}, which was asked for ({told})"
-        note(batch.job, "batch:model", text, batch, models=others)
+        note(batch.job, "batch:model", text, batch, n=sum(n for n, _ in others))
