@@ -11,11 +11,15 @@ from jobs.models import Batch, Job
 NEEDS = "Results wait at the provider"
 SOON = timedelta(days=7)  # before the end of the shelf life
 LONG = timedelta(hours=48)  # after the end of the batch
+AT_LEAST = timedelta(days=1)
 
 
 def is_over(batch: Batch, now: datetime | None = None) -> bool:
-    """Whether the provider has thrown the results away by its own rule."""
-    return batch.results_expire_at is not None and (now or timezone.now()) > batch.results_expire_at
+    """Whether the provider has thrown the results away by its own rule. Never on the first day, whatever its clock says: what counts as
+    gone is sent, and paid, again when a person asks for it."""
+    now = now or timezone.now()
+    is_young = batch.submitted_at is None or now < batch.submitted_at + AT_LEAST
+    return batch.results_expire_at is not None and now > batch.results_expire_at and not is_young
 
 
 def warn(batch: Batch, problem: str) -> None:

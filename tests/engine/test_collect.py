@@ -105,13 +105,14 @@ CUTS = [
     {"fault": "cut", "keep": 0.5, "how": "chunked"},
     {"fault": "cut", "keep": 0.5, "how": "close"},
     {"fault": "status", "status": 503},
+    {"fault": "status", "status": 404},
     {"fault": "html"},
     {"fault": "drop_before"},
     {"fault": "gzip_bomb", "mb": 30},
 ]
 
 
-@pytest.mark.parametrize("fault", CUTS, ids=lambda f: f["fault"] + str(f.get("how", "")))
+@pytest.mark.parametrize("fault", CUTS, ids=lambda f: f["fault"] + str(f.get("how", f.get("status", ""))))
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_download_that_breaks_is_had_again(make: Any, sandbox: Any, kind: str, fault: Any) -> None:
     job = make(kind=kind)
@@ -220,6 +221,9 @@ def test_results_that_vanished_wait_for_a_person(make: Any, sandbox: Any, kind: 
     batch = look(batch)
     assert batch.state == "ended"  # a 404 before the shelf life is over is no verdict
     Batch.objects.filter(pk=batch.pk).update(results_expire_at=timezone.now() - timedelta(hours=1))
+    batch = look(batch_of_pk(batch))
+    assert batch.state == "ended"  # nor on the first day, whatever the provider's clock says
+    Batch.objects.filter(pk=batch.pk).update(submitted_at=timezone.now() - timedelta(days=30))
     for _ in range(6):
         batch = look(batch_of_pk(batch)) if batch.state != "settled" else batch
     assert by_cause(batch) == {"no_answer": 6}
@@ -390,7 +394,7 @@ def test_archived_results_are_gone(make: Any, sandbox: Any) -> None:
     batch = ended(batch_of(job), sandbox)
     sandbox.control("arm", verb="batches.get", fault="merge", merge={"archived_at": "2026-11-01T00:00:00Z", "results_url": None}, times=0)
     sandbox.control("arm", verb="batches.results", fault="status", status=404, times=0)
-    batch = look(batch)
+    Batch.objects.filter(pk=batch.pk).update(submitted_at=timezone.now() - timedelta(days=2))
     for _ in range(6):
         batch = look(batch) if batch.state != "settled" else batch
     assert by_cause(batch) == {"no_answer": 6}

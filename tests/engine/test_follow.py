@@ -115,7 +115,8 @@ def test_batch_that_is_forgotten_past_its_shelf_life_ends_without_an_answer(make
     job = make(max_attempts=3)
     batch = look(batch_of(job))
     sandbox.control("arm", verb="batches.get", fault="status", status=404, times=0)
-    Batch.objects.filter(pk=batch.pk).update(results_expire_at=timezone.now() - timedelta(hours=1))
+    past = {"results_expire_at": timezone.now() - timedelta(hours=1), "submitted_at": timezone.now() - timedelta(days=30)}
+    Batch.objects.filter(pk=batch.pk).update(**past)
     job = finish(job, sandbox)
     assert (job.state, kinds(job), creates(sandbox)) == ("failed", {"missing": 6}, 1)
     assert "Batch 1: the provider does not know it any more, and its results would be gone by now" in texts(job, "batch:ended")
