@@ -221,7 +221,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 DATA_UPLOAD_MAX_NUMBER_FILES = 4
 # Uploads are refused when less than this, or than a tenth of a smaller disk, would stay free: jobs under way need it.
 KEEP_FREE_BYTES = env.int("BATCHUI_KEEP_FREE_BYTES", 1024**3)
-MAX_UPLOAD_BYTES = env.int("BATCHUI_MAX_UPLOAD_BYTES", 10 * 1024**3)
+MAX_UPLOAD_BYTES = env.int("BATCHUI_MAX_UPLOAD_BYTES", 10 * 1000**3)
 
 # -- Static files ----------------------------------------------------------------------------------------------------
 # `build/vendor` is what tools/setup.py took out of the front-end packages: plotly.min.js, font.css and the font.

@@ -73,8 +73,9 @@ def bars_by_category(
     layout["xaxis"]["showgrid"] = True
     layout["height"] = _tall(len(names), legend=len(series) > 1)
     if len(series) == 1:  # each bar bears its own number
-        for trace in traces:
-            trace |= {"texttemplate": "$%{x:,.4~r}" if unit == "dollars" else "%{x:,}", "textposition": "auto", "cliponaxis": False}
+        number = {"dollars": "$%{x:,.4~f}", "percent": "%{x:.1~f} %"}.get(unit, "%{x:,}")
+        traces[0] |= {"texttemplate": number, "textposition": "outside", "textangle": 0, "cliponaxis": False}
+        layout["margin"] |= {"r": 56}
     return Chart(_figure(traces, layout), caption, _table(label, list(names), series))
 
 

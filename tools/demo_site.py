@@ -29,7 +29,7 @@ class DemoSite:
     def __init__(self) -> None:
         memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
         self.folder = Path(tempfile.mkdtemp(prefix="batchui-demo-", dir=memory if os.access(memory, os.W_OK) else None))
-        self.ports = [_free_port() for _ in range(2)]
+        self.ports = [free_port() for _ in range(2)]
         self.url = f"http://127.0.0.1:{self.ports[0]}"
         ours = {
             "DJANGO_SETTINGS_MODULE": "tools.site_settings",
@@ -46,13 +46,13 @@ class DemoSite:
     def __enter__(self) -> DemoSite:
         try:
             self._start("-m", "jobs.sandbox", "--port", str(self.ports[1]), "--data", str(self.folder / "sandbox"), "--seconds", "0.2")
-            _wait(f"http://127.0.0.1:{self.ports[1]}/_control/")
+            wait_for(f"http://127.0.0.1:{self.ports[1]}/_control/")
             done = subprocess.run([sys.executable, "-m", "tools.demo_site"], cwd=ROOT, env=self.env, check=True, stdout=subprocess.PIPE)
             told = json.loads(done.stdout.splitlines()[-1])
             self.pages, self.empty, self.cookies = told["pages"], told["empty"], told["cookies"]
             web = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.ports[0]), "--workers", "1", "--blocking-threads", "4"]
             self._start("-m", "granian", *web, "--no-ws", "--no-access-log", "--log-level", "error", "batchui.wsgi:application")
-            _wait(f"{self.url}/sign-in/")
+            wait_for(f"{self.url}/sign-in/")
         except BaseException:
             self.__exit__()
             raise
@@ -77,13 +77,13 @@ class DemoSite:
         self.processes.append(subprocess.Popen([sys.executable, *command], cwd=ROOT, env=self.env))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait(url: str) -> None:
+def wait_for(url: str) -> None:
     ends = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -106,8 +106,8 @@ def make() -> dict[str, Any]:
     from jobs.engine.first_start import prepare
     from jobs.engine.prices import save_price
     from jobs.management.commands.demo import arm
-    from jobs.models import Heartbeat, Membership
-    from jobs.words import Role
+    from jobs.models import Batch, Heartbeat, Membership
+    from jobs.words import BatchState, Role
 
     call_command("migrate", verbosity=0)
     prepare()
@@ -121,6 +121,8 @@ def make() -> dict[str, Any]:
     alone, viewer = User.objects.create_user("alone"), User.objects.create_user("viewer")
     members.create_workspace(alone, "Furniture shop")
     Membership.objects.create(workspace=home, user=viewer, role=Role.VIEWER)
+    asked_to_stop = {"cancel_sent_at": timezone.now() - timedelta(hours=3)}  # and it did not: it may be given up
+    Batch.objects.filter(job=made.jobs["waiting"], state=BatchState.SUBMITTED).update(**asked_to_stop)
     Heartbeat.objects.update_or_create(name="pump", defaults={"at": timezone.now() + timedelta(days=1)})
     cookies = {user.username: session_of(user) for user in (owner, alone, viewer)}
     return {"pages": pages(made, home, join), "empty": empty_pages(), "cookies": cookies}
@@ -147,6 +149,7 @@ def pages(made: Any, home: Any, join: str) -> dict[str, str]:
     from django.urls import reverse
 
     from jobs.models import DatasetUpload
+    from jobs.words import BatchState
 
     found = {name: reverse(name) for name in PLAIN}
     by_job = {"job-detail": made.jobs, **{name: {"failures": made.jobs["failures"]} for name in OF_A_JOB}}
@@ -169,6 +172,8 @@ def pages(made: Any, home: Any, join: str) -> dict[str, str]:
     found |= {name: reverse(name, args=[prompt.pk]) for name in OF_A_PROMPT}
     unclear = made.jobs["unclear"]
     found["job-decide"] = reverse("job-decide", args=[unclear.pk, unclear.batches.get(number=1).pk])
+    stuck = made.jobs["waiting"]
+    found["job-give-up"] = reverse("job-give-up", args=[stuck.pk, stuck.batches.get(state=BatchState.SUBMITTED).pk])
     found["connection-edit"] = reverse("connection-edit", args=[made.connection.pk])
     found["workspace-join"] = join
     found["404"] = "/nowhere/"

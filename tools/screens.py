@@ -30,6 +30,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+LOADED = """() => !document.querySelector('[hx-trigger="load"], .htmx-request')"""  # what a page fetches by itself stands on it
 WIDTHS = (1440, 1024, 390)
 THEMES = ("light", "dark")
 SESSION = "batchui"
@@ -78,6 +79,7 @@ def picture(page: Page, options: argparse.Namespace, name: str, path: str, width
     """One page in one width and theme; a page that scrolls sideways is named, for it should not."""
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(options.base.rstrip("/") + path, wait_until="load")
+    page.wait_for_function(LOADED, timeout=30_000)
     for figure in page.locator("[data-chart]").all():
         if figure.is_visible():
             figure.scroll_into_view_if_needed()

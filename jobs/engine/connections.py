@@ -78,7 +78,7 @@ def save_connection(
         if key and not made:  # what waits for a key that works goes on now
             connection.batches.exclude(state__in=CLOSED).filter(next_look_at__gt=timezone.now()).update(next_look_at=timezone.now())
             transaction.on_commit(lambda: nudge("connection", connection.pk))
-        audit_log.write(workspace, user, "connection added" if made else "connection changed", name, key_changed=bool(key))
+        audit_log.write(workspace, user, "connection added" if made else "connection changed", name, key_changed=bool(key) and not made)
     return connection, made
 
 

@@ -83,7 +83,7 @@ class PriceForm(forms.Form):
     output = _price_field("Output", False)
     cached = _price_field("Cached input", False)
     cache_write = _price_field("Cache write", False)
-    cache_write_1h = _price_field("Cache write, 1 hour", False)
+    cache_write_1h = _price_field("Cache write, 1 h", False)
     batch_discount = forms.DecimalField(
         min_value=Decimal(0), max_value=Decimal(100), max_digits=5, decimal_places=2, required=False, label="Batch discount, %"
     )

@@ -19,6 +19,7 @@ from jobs.engine.receipts import receipt_of
 from jobs.formats import usd_range
 from jobs.models import Job
 from jobs.queries.compare import compare_url
+from jobs.queries.job import NOTHING, frame_of
 from jobs.queries.receipts import csv_rows, receipt_page
 from jobs.views.live import of_job, rests_on
 from jobs.words import TOKEN_KIND_LABELS, TOKEN_KINDS, JobState, Lane
@@ -47,6 +48,7 @@ def job_receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
         "crumbs": _crumbs(job),
         "compare_url": "" if partial else compare_url(job),
         "nav": "jobs",
+        "tabs": frame_of(job, "receipt", NOTHING).tabs,
     }
     return render(request, f"jobs/{'_receipt' if partial else 'receipt'}.html", page)
 

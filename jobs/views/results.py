@@ -122,7 +122,7 @@ def job_row(request: HttpRequest, pk: UUID, number: int) -> HttpResponse:
         "crumbs": crumbs_of(job, (job.name, link("job-detail", job.pk)), ("Results", f"{reverse('job-rows', args=[job.pk])}{suffix}")),
         "may_run": may_run(request),
         "token": new_token(),
-        "title": f"Row {number:,}",
+        "title": f"Row {number + 1:,}",  # people count from 1, files and addresses from 0
     }
     return render(request, "jobs/_row_drawer.html" if getattr(request, "htmx", False) else "jobs/row.html", context)
 

@@ -77,16 +77,18 @@ function dressColumns(el) {
     if (!key) continue;
     const off = (kept.off || []).includes(key);
     for (const row of el.rows) if (row.cells.length === heads.length) row.cells[i].hidden = off;
-    const width = kept.widths?.[key];
-    if (width) { th.style.width = th.style.minWidth = `${width}px`; widen(el, i, width); }
+    size(el, i, kept.widths?.[key]);
     if (!th.querySelector(".col-size")) { const grip = document.createElement("span"); grip.className = "col-size"; grip.setAttribute("aria-hidden", "true"); th.append(grip); }
   }
   const menu = document.querySelector(`[data-columns="${CSS.escape(name)}"]`);
   if (menu && !menu.childElementCount) fillMenu(menu, el, name, kept);
 }
 
-function widen(el, i, width) {
-  for (const body of el.tBodies) for (const row of body.rows) { const cell = row.cells[i]?.querySelector(".cell"); if (cell) cell.style.maxWidth = `${width}px`; }
+function size(el, i, width) {
+  const px = width ? `${width}px` : "";
+  const th = el.tHead.rows[0].cells[i];
+  th.style.width = th.style.minWidth = px;
+  for (const body of el.tBodies) for (const row of body.rows) { const cell = row.cells[i]?.querySelector(".cell"); if (cell) cell.style.maxWidth = px; }
 }
 
 function fillMenu(menu, el, name, kept) {
@@ -94,8 +96,15 @@ function fillMenu(menu, el, name, kept) {
     if (!th.dataset.col) continue;
     const label = document.createElement("label");
     const box = Object.assign(document.createElement("input"), { type: "checkbox", value: th.dataset.col, checked: !(kept.off || []).includes(th.dataset.col) });
-    label.append(box, th.textContent.trim());
-    menu.append(label);
+    const named = th.textContent.trim();
+    label.append(box, named);
+    const width = Object.assign(document.createElement("input"), { type: "number", className: "input", min: 60, max: 2000, step: 20, value: kept.widths?.[th.dataset.col] ?? "", placeholder: "auto" });
+    width.dataset.width = th.dataset.col;
+    width.setAttribute("aria-label", `Width of ${named} in pixels`);
+    const line = document.createElement("div");
+    line.className = "col-line";
+    line.append(label, width);
+    menu.append(line);
   }
   menu.append(document.createElement("hr"));
   const label = document.createElement("label");
@@ -109,7 +118,9 @@ function chooseColumn(event) {
   if (!menu) return;
   const name = menu.dataset.columns;
   const kept = load(name);
-  const ticks = [...menu.querySelectorAll("input")];
+  const ticks = [...menu.querySelectorAll("input[type=checkbox]")];
+  kept.widths = {};
+  for (const w of menu.querySelectorAll("[data-width]")) if (Number(w.value) >= 60) kept.widths[w.dataset.width] = Math.min(2000, Number(w.value));
   kept.off = ticks.filter((b) => !b.checked && b.value !== "*wrap").map((b) => b.value);
   kept.wrap = ticks.find((b) => b.value === "*wrap").checked;
   save(name, kept);
@@ -127,12 +138,14 @@ function drag(event) {
   const el = th.closest("table");
   const i = [...th.parentElement.cells].indexOf(th);
   const start = event.clientX - th.offsetWidth;
-  const onMove = (e) => { const w = Math.max(60, e.clientX - start); th.style.width = th.style.minWidth = `${w}px`; widen(el, i, w); };
+  const onMove = (e) => size(el, i, Math.max(60, e.clientX - start));
   const onUp = () => {
     removeEventListener("pointermove", onMove);
     const kept = load(el.dataset.table);
     kept.widths = { ...kept.widths, [th.dataset.col]: th.offsetWidth };
     save(el.dataset.table, kept);
+    const shown = document.querySelector(`[data-width="${CSS.escape(th.dataset.col)}"]`);
+    if (shown) shown.value = th.offsetWidth;
   };
   addEventListener("pointermove", onMove);
   addEventListener("pointerup", onUp, { once: true });

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import gzip
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import expect, sync_playwright
 
 from tools.demo_site import DemoSite
-from tools.screens import EXPECTED, SESSION
+from tools.screens import CHROMIUM, EXPECTED, FLAGS, SESSION
 
 VIOLATIONS = (
     "document.addEventListener('securitypolicyviolation', e => (window.stopped ??= []).push(e.effectiveDirective + ' ' + e.blockedURI))"
 )
 AXE = "rules => axe.run(document, {resultTypes: ['violations'], ...rules}).then(found => found.violations)"
+WALKERS = 2
 WIDTHS = (320, 640, 1280)  # 640 is 1280 at 200 %
 
 
@@ -45,27 +50,39 @@ def demo_site() -> Iterator[DemoSite]:
 
 
 @pytest.fixture(scope="session")
-def walk(demo_site: DemoSite, browser: Any) -> dict[str, Visit]:
+def walk(demo_site: DemoSite) -> dict[str, Visit]:
     """Every page of the demo once, as its admin; the empty ones as the admin of an empty workspace; some as a viewer and as nobody."""
-    found: dict[str, Visit] = {}
     viewer = ("home", "job-list", "job-detail failures", "job-failures failures", "connection-edit", "workspace-detail")
-    tours = {
-        "owner": {name: path for name, path in demo_site.pages.items() if name not in ("signin", "workspace-join")},
-        "alone": demo_site.empty,
-        "viewer": {f"{name} viewer": demo_site.pages[name] for name in viewer} | {"403": demo_site.pages["dataset-upload"]},
-        "": {name: demo_site.pages[name] for name in ("signin", "workspace-join")},
-    }
-    for person, pages in tours.items():
-        context = browser.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 900})
-        context.add_init_script(VIOLATIONS)
-        if person:
-            context.add_cookies([{"name": SESSION, "value": demo_site.cookies[person], "url": demo_site.url}])
-        for name, path in pages.items():
-            page = context.new_page()
-            found[name] = visit(page, demo_site.url, path)
-            page.close()
-        context.close()
-    return found
+    stops = [("owner", name, path) for name, path in demo_site.pages.items() if name not in ("signin", "workspace-join")]
+    stops += [("alone", name, path) for name, path in demo_site.empty.items()]
+    stops += [("viewer", f"{name} viewer", demo_site.pages[name]) for name in viewer]
+    stops += [("viewer", "403", demo_site.pages["dataset-upload"])]
+    stops += [("", name, demo_site.pages[name]) for name in ("signin", "workspace-join")]
+    # Server and browser wait for each other, so one walker leaves half of two cores idle. Who comes first takes the next page.
+    ahead, found = deque(stops), dict[str, Visit]()
+    with ThreadPoolExecutor(WALKERS) as walkers:
+        for each in [walkers.submit(stroll, demo_site, ahead, found) for _ in range(WALKERS)]:
+            each.result()
+    return {name: found[name] for _, name, _ in stops}
+
+
+def stroll(site: DemoSite, ahead: deque[tuple[str, str, str]], found: dict[str, Visit]) -> None:
+    """Visit what is ahead until nothing is, with a browser of one's own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        people: dict[str, Any] = {}
+        while ahead:
+            with suppress(IndexError):  # the other one was quicker
+                person, name, path = ahead.popleft()
+                if person not in people:
+                    people[person] = browser.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 900})
+                    people[person].add_init_script(VIOLATIONS)
+                    if person:
+                        people[person].add_cookies([{"name": SESSION, "value": site.cookies[person], "url": site.url}])
+                page = people[person].new_page()
+                found[name] = visit(page, site.url, path)
+                page.close()
+        browser.close()
 
 
 def visit(page: Any, base: str, path: str) -> Visit:
@@ -100,6 +117,7 @@ def visit(page: Any, base: str, path: str) -> Visit:
     return made
 
 
+@cache
 def _axe_source() -> str:
     import axe_playwright_python
 

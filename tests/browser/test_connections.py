@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -23,13 +22,6 @@ def signed_in(page: Any, live_server: Any, client: Any, people: Any) -> Any:
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("console", lambda m: page.complaints.append(m.text) if m.type == "error" and "script-src" in m.text else None)
     return page
-
-
-def serious(page: Any) -> dict[str, Any]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return {v["id"]: [n["html"][:160] for n in v["nodes"][:3]] for v in found if v["impact"] in ("serious", "critical")}
 
 
 def test_a_wrong_key_is_named_and_corrected(signed_in: Any, live_server: Any, sandbox: Any) -> None:
@@ -62,32 +54,3 @@ def test_a_wrong_key_is_named_and_corrected(signed_in: Any, live_server: Any, sa
     row.get_by_text("It works:").wait_for()
     made = Connection.objects.get()
     assert (made.key_hint, made.test_ok, page.complaints) == ("sk-…3f2a", True, [])
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(signed_in: Any, live_server: Any, theme: str) -> None:
-    signed_in.emulate_media(color_scheme=theme, reduced_motion="reduce")
-    wrong = {}
-    for path in ("/connections/", "/connections/new/", "/workspace/", "/workspace/prices/", "/workspace/settings/", "/workspace/log/"):
-        signed_in.goto(live_server.url + path)
-        if found := serious(signed_in):
-            wrong[path] = found
-    assert wrong == {}, json.dumps(wrong, indent=1)
-
-
-def test_narrow_pages_do_not_scroll_sideways(signed_in: Any, live_server: Any) -> None:
-    signed_in.set_viewport_size({"width": 320, "height": 700})
-    paths = (
-        "/connections/",
-        "/connections/new/",
-        "/workspace/",
-        "/workspace/prices/",
-        "/workspace/settings/",
-        "/workspace/log/",
-        "/costs/",
-    )
-    widths = {}
-    for path in paths:
-        signed_in.goto(live_server.url + path)
-        widths[path] = signed_in.evaluate("document.documentElement.scrollWidth")
-    assert widths == dict.fromkeys(paths, 320)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.browser.test_connections import serious, signed_in  # noqa: F401  (a fixture)
-from tests.jobs import make_job
 from tests.views.test_costs import spend
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def costs(signed_in: Any, live_server: Any, people: Any) -> Any:  # noqa: F811
+def costs(signed_in: Any, live_server: Any, people: Any) -> Any:
     spend(people, "Sort tickets", "luna", "10.25", "20.50", wasted="1.25")
     spend(people, "Summarise", "sol", "30", "60", days=3)
     spend(people, "Long ago", "sol", "500", "1000", days=45)
@@ -51,15 +48,3 @@ def test_breakdown_changes_and_charts_are_drawn(costs: Any) -> None:
     chart.scroll_into_view_if_needed()
     chart.locator(".main-svg").first.wait_for(state="attached")
     assert costs.locator("[data-failed]").count() == 0
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(costs: Any, people: Any, sandbox: Any, data_folder: Any, live_server: Any, theme: str) -> None:
-    make_job(people.home, people.owner, sandbox, n_rows=6, name="Real one")
-    costs.emulate_media(color_scheme=theme, reduced_motion="reduce")
-    costs.goto(f"{live_server.url}/costs/")
-    found = {"costs": serious(costs)}
-    costs.get_by_role("link", name="Real one").click()
-    costs.get_by_role("heading", level=1, name="Receipt: Real one").wait_for()
-    found["receipt"] = serious(costs)
-    assert found == {"costs": {}, "receipt": {}}, json.dumps(found, indent=1)

@@ -65,7 +65,7 @@ def run_try(draft: Job) -> None:
 def test_tried_rows_are_not_paid_again(open_as: Open, people: Any, sandbox: Any) -> None:
     draft = make_draft(people, sandbox)
     page = open_as(people.analyst, reverse("launch-try", args=[draft.pk]) + "?n=5&how=first")
-    page.get_by_role("button", name=re.compile(r"^Try 5 rows now, (about|at most) \$0\.0")).click()
+    page.get_by_role("button", name=re.compile(r"^Try 5 rows now, (about|under|up to) \$0\.0")).click()
     page.get_by_text("Trying 5 rows in real time").wait_for()
     run_try(draft)
     page.get_by_text(re.compile(r"^Tried 5 rows on gpt-6-luna for \$0\.0")).wait_for()
@@ -73,7 +73,7 @@ def test_tried_rows_are_not_paid_again(open_as: Open, people: Any, sandbox: Any)
     assert re.search(r"\d+ tokens in · \d+ out · <?\$0\.\d+ · \d+\.\d s", row.locator("header").inner_text())
     assert row.locator("dt").all_inner_texts() == ["intent", "urgent", "summary", "score"]
     page.get_by_role("link", name="Review", exact=True).last.click()
-    button = page.get_by_role("button", name=re.compile(rf"^Launch {ROWS - 5} rows, about \$0\.0"))
+    button = page.get_by_role("button", name=re.compile(rf"^Launch {ROWS - 5} rows, (about|under|up to) \$0\.0"))
     button.wait_for()
     assert page.get_by_text("5 rows are answered already").is_visible()
     assert page.get_by_text("the 5 rows of the pilot").is_visible()
