@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from django.db import transaction
 from django.utils import timezone
 
@@ -12,8 +14,10 @@ from jobs.engine.log import note
 from jobs.engine.retry import add_round
 from jobs.engine.view import standing_of
 from jobs.models import Job, Round
+from jobs.rows import digest
 from jobs.rows.choose import Wanted, choose
 from jobs.rows.outcomes import merge_standings
+from jobs.rows.schema import fields
 from jobs.words import CLOSED, Cause, JobState, Remedy, RoundReason, RoundState
 
 MAX_ROUNDS = 25
@@ -61,6 +65,18 @@ def _merge(job: Job, round_: Round, lease: Lease) -> None:
     older = places.standings_file(job, round_.number - 2)  # the one before the last stays a while, for pages that are being read
     if older is not None:
         older.unlink(missing_ok=True)
+        digest.forget(older)
+    _digest(job, target, lease)
+
+
+def _digest(job: Job, standings: Path, lease: Lease) -> None:
+    """What pages ask of all rows, made before somebody asks; a page makes it itself where this could not be."""
+    if not digest.worth(job.n_rows) or job.dataset_version is None:
+        return
+    with lease.kept():
+        schema = job.prompt_version.schema if job.prompt_version else None
+        digest.outcome_digest(standings, tuple(fields(schema)))
+        digest.table_digest(places.table_of(job.dataset_version), [str(column["key"]) for column in job.dataset_version.columns])
 
 
 def _auto_retry(job: Job, rounds: list[Round], lease: Lease) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from jobs.rows.query import connect
+from jobs.rows.duck import connect
 
 MOST_LABELS = 12
 _VALUE = "CASE WHEN json_valid({side}.answer) THEN json_extract_string({side}.answer, ?) END"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,11 +14,11 @@ import duckdb
 import numpy as np
 
 from jobs.rows.choose import write_rows
+from jobs.rows.digest import BETWEEN, MOST_FIELDS, MOST_TEXT, WHOLE, Fields, outcome_digest, pointer, table_digest, worth
+from jobs.rows.duck import connect, connect_to
 from jobs.rows.outcomes import SCHEMA
 from jobs.words import PENDING
 
-MEMORY = "200MB"
-THREADS = 2
 N_BINS = 20
 N_LABELS = 50
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -31,6 +30,7 @@ class RowFiles:
 
     The rows of the files of one round are disjoint. `keys` are the columns of the table that are shown and searched.
     `busy` are the rows files of open rounds, (round, path): such a row is pending until that round has its outcome.
+    `fields` are those of the output schema, as `schema.fields` says them: what is asked of them is quick.
     """
 
     table: Path
@@ -39,6 +39,7 @@ class RowFiles:
     base: Path | None = None
     newer: tuple[tuple[int, Path], ...] = ()
     busy: tuple[tuple[int, Path], ...] = ()
+    fields: Fields = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,9 @@ class CauseCount:
     kind: str
     cause: str | None
     n: int
-    cost: Decimal  # of the standing lines; unknown prices are left out
+    cost: Decimal  # of the standing lines, as far as they were surely charged; unknown prices are left out
     n_unpriced: int
+    n_unknown: int  # lines of which nobody knows whether they were charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +97,6 @@ class Distribution:
     bins: list[tuple[float, float, int]]
     n: int  # rows with a value
     n_other: int = 0
-
-
-def connect(folders: Iterable[Path]) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that can read files in these folders and nothing else: no network, no extensions, no Python variables."""
-    # Opening one takes longer than most questions, so it is kept for the next; never across a fork.
-    return _opened(os.getpid(), tuple(sorted({str(folder.resolve()) for folder in folders}))).cursor()
-
-
-@lru_cache(maxsize=4)
-def _opened(process: int, folders: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
-    config: dict[str, Any] = {
-        "memory_limit": MEMORY,
-        "threads": THREADS,
-        "python_enable_replacements": False,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    connection = duckdb.connect(":memory:", config=config)
-    allowed = ", ".join("'" + folder.replace("'", "''") + "'" for folder in folders)
-    connection.execute(f"SET allowed_directories = [{allowed}]")
-    connection.execute("SET temp_directory = ''")
-    connection.execute("SET preserve_insertion_order = false")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
 
 
 class Query:
@@ -204,87 +181,125 @@ class Query:
 
     def causes(self) -> list[CauseCount]:
         """Standings by kind and cause, biggest first, with what these lines cost. Pending rows are not in it."""
+        return list(_causes(self.files))
+
+    def _causes(self) -> list[CauseCount]:
         if not self._standing:
             return []
-        sql = f"""SELECT kind, cause, count(*), coalesce(sum(cost), 0), count(*) - count(cost)
+        sql = f"""SELECT kind, cause, count(*), coalesce(sum(cost) FILTER (billed = 'paid'), 0),
+                         count(*) FILTER (billed = 'paid' AND cost IS NULL), count(*) FILTER (billed = 'unknown')
                   FROM ({self._standing}) GROUP BY ALL ORDER BY 3 DESC, 1, 2"""  # noqa: S608
         return [CauseCount(*line) for line in self._db.execute(sql, self._params).fetchall()]
+
+    def uncertain(self) -> dict[str, int]:
+        """Standings of which nobody knows whether they were charged: how many of each batch (its hex id)."""
+        if not self._standing:
+            return {}
+        sql = f"SELECT batch, count(*) FROM ({self._standing}) WHERE billed = 'unknown' GROUP BY batch"  # noqa: S608
+        return dict(self._db.execute(sql, self._params).fetchall())
 
     def messages(self, top: int = 5) -> dict[tuple[str, str | None], list[tuple[str, int]]]:
         """The provider's words by (kind, cause): the most frequent ones with their counts, whatever they are."""
         found: dict[tuple[str, str | None], list[tuple[str, int]]] = {}
+        for kind, cause, message, n in _messages(self.files, top):
+            found.setdefault((kind, cause), []).append((message, n))
+        return found
+
+    def _messages(self, top: int) -> list[tuple[str, str | None, str, int]]:
         if not self._standing:
-            return found
+            return []
         sql = f"""SELECT kind, cause, message, count(*) AS n
                   FROM ({self._standing}) WHERE kind != 'succeeded' AND message != '' GROUP BY kind, cause, message
                   QUALIFY row_number() OVER (PARTITION BY kind, cause ORDER BY n DESC, message) <= ?
                   ORDER BY n DESC, message"""  # noqa: S608
-        for kind, cause, message, n in self._db.execute(sql, [*self._params, top]).fetchall():
-            found.setdefault((kind, cause), []).append((message, n))
-        return found
+        return self._db.execute(sql, [*self._params, top]).fetchall()
 
     def distribution(self, field: str | None = None, type: str = "text") -> Distribution:
         """How the answers of succeeded rows spread: a schema field with its type (of `schema.fields`), or None for the whole answer.
 
         Labels and true/false are counted, numbers binned, of texts and lists the length is binned.
         """
+        return _distribution(self.files, field, type)
+
+    def _distribution(self, field: str | None, type: str) -> Distribution:
         if not self._standing:
             return Distribution([], [], 0)
-        value, params = ("answer", []) if field is None else (_FIELD, [_pointer(field)])
-        if field is not None and type in ("label", "boolean"):
-            return self._labels(value, params)
-        if type in ("number", "integer") and field is not None:
-            value = f"TRY_CAST({value} AS DOUBLE)"
-        elif type == "list" and field is not None:
-            value = "CASE WHEN json_valid(answer) THEN json_array_length(answer, ?) END"
+        counted = field is not None and type in WHOLE
+        i = self._number_of(field, type)
+        if (digests := self._digests) is not None and (field is None or i is not None):
+            column = "size" if field is None else f"f{i}" if counted else f"n{i}"
+            standing, params = _standing_sql(digests, self._hiding, f"kind, {column}")
+            succeeded = _Succeeded(f"(SELECT {column} AS v FROM ({standing}) WHERE kind = 'succeeded')", params)  # noqa: S608
         else:
-            value = f"length({value})"
-        return self._bins(value, params)
+            value, params = _value_sql(field, type)
+            succeeded = _Succeeded(f"(SELECT {value} AS v FROM ({self._standing}) WHERE kind = 'succeeded')", [*params, *self._params])  # noqa: S608
+        return self._labels(succeeded) if counted else self._bins(succeeded)
 
-    def _succeeded(self, value: str) -> str:
-        return f"(SELECT {value} AS v FROM ({self._standing}) WHERE kind = 'succeeded')"  # noqa: S608
-
-    def _labels(self, value: str, params: list[Any]) -> Distribution:
-        sql = f"SELECT v, count(*) FROM {self._succeeded(value)} WHERE v IS NOT NULL GROUP BY v ORDER BY 2 DESC, 1"  # noqa: S608
-        counts = self._db.execute(sql, [*params, *self._params]).fetchall()
+    def _labels(self, succeeded: _Succeeded) -> Distribution:
+        sql = f"SELECT v, count(*) FROM {succeeded.sql} WHERE v IS NOT NULL GROUP BY v ORDER BY 2 DESC, 1"  # noqa: S608
+        counts = self._db.execute(sql, succeeded.params).fetchall()
         n = sum(count for _, count in counts)
         labels = counts[:N_LABELS]
         return Distribution(labels, [], n, n - sum(count for _, count in labels))
 
-    def _bins(self, value: str, params: list[Any]) -> Distribution:
-        inner = self._succeeded(value)
-        sql = f"SELECT min(v), max(v), count(v) FROM {inner} WHERE isfinite(v::DOUBLE)"  # noqa: S608
-        low, high, n = self._db.execute(sql, [*params, *self._params]).fetchall()[0]
+    def _bins(self, succeeded: _Succeeded) -> Distribution:
+        sql = f"SELECT min(v), max(v), count(v) FROM {succeeded.sql} WHERE isfinite(v::DOUBLE)"  # noqa: S608
+        low, high, n = self._db.execute(sql, succeeded.params).fetchall()[0]
         if not n:
             return Distribution([], [], 0)
         width = (high - low) / N_BINS or 1
-        sql = f"""SELECT least(floor((v - ?) / ?), ?)::INT AS bin, count(*) FROM {inner}
+        sql = f"""SELECT least(floor((v - ?) / ?), ?)::INT AS bin, count(*) FROM {succeeded.sql}
                   WHERE isfinite(v::DOUBLE) GROUP BY bin ORDER BY bin"""  # noqa: S608
-        found = dict(self._db.execute(sql, [low, width, N_BINS - 1, *params, *self._params]).fetchall())
+        found = dict(self._db.execute(sql, [low, width, N_BINS - 1, *succeeded.params]).fetchall())
         n_bins = N_BINS if high > low else 1
         return Distribution([], [(low + i * width, low + (i + 1) * width, found.get(i, 0)) for i in range(n_bins)], n)
+
+    @cached_property
+    def _digests(self) -> list[list[str]] | None:
+        """The digests of the layers; None where one cannot be had, or is not worth it."""
+        if not worth(self.files.n_rows):
+            return None
+        found = [[outcome_digest(Path(path), self.files.fields) for path in layer] for layer in self._layers]
+        return None if any(None in layer for layer in found) else [[str(path) for path in layer] for layer in found]
+
+    def _number_of(self, field: str | None, type: str | None = None) -> int | None:
+        """Which field of the digest it is; None where it has it not, or as another type."""
+        known = self.files.fields[:MOST_FIELDS]
+        return next((i for i, (name, kind) in enumerate(known) if name == field and type in (kind, None)), None)
 
     def _find(self, filter: Filter) -> Rows:
         """Row numbers by masks over all rows (a byte a row): no join, so memory stays small whatever matches."""
         matching = np.ones(self.files.n_rows, dtype=bool)
-        conditions, params = _outcome_conditions(filter)
+        columns = {field: self._value_column(field, value) for field, value in filter.answer}
+        layers = self._digests if filter.answer and None not in columns.values() else None
+        conditions, params = _outcome_conditions(filter, columns if layers is not None else {})
         if conditions or PENDING in filter.kinds:
             # With `pending` among the kinds, a row without an outcome matches too, if nothing of an outcome is asked for.
-            settled = self._outcome_mask(conditions, params) if conditions else np.zeros_like(matching)
+            settled = self._outcome_mask(conditions, params, layers) if conditions else np.zeros_like(matching)
             if PENDING in filter.kinds and not filter.of_outcome:
                 settled |= ~self._outcome_mask([], [])
             matching &= settled
         if filter.rows:
             matching &= np.isin(np.arange(self.files.n_rows), filter.rows)
         if filter.text:
-            matching &= self._text_mask(filter.text.lower())
+            matching &= _text_mask(self.files, filter.text.lower())
         return np.flatnonzero(matching).astype(np.int64)
 
-    def _outcome_mask(self, conditions: list[str], params: list[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which rows have a standing that fulfils the conditions. Newer layers hide the rows of older ones."""
+    def _value_column(self, field: str, value: str) -> str | None:
+        """The column of the digest that tells whether a field has this value; None where none does."""
+        i = self._number_of(field)
+        return f"f{i}" if i is not None and (len(value) <= MOST_TEXT or self.files.fields[i][1] in WHOLE) else None
+
+    def _outcome_mask(
+        self, conditions: list[str], params: list[Any], layers: list[list[str]] | None = None
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which rows have a standing that fulfils the conditions. Newer layers hide the rows of older ones.
+
+        `layers` are other files with the same rows that the conditions speak of.
+        """
         mask = np.zeros(self.files.n_rows, dtype=bool)
         hidden = np.zeros_like(mask)
-        for i, layer in enumerate(self._layers):
+        for i, layer in enumerate(layers or self._layers):
             if self._hiding[i]:
                 hidden[self._numbers("SELECT _row FROM read_parquet(?)", [self._hiding[i]])] = True
             rows = self._numbers(f"SELECT _row FROM read_parquet(?) WHERE {' AND '.join(conditions) or 'true'}", [layer, *params])  # noqa: S608
@@ -294,12 +309,18 @@ class Query:
         return mask
 
     def _text_mask(self, needle: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        either = " OR ".join((_contains("answer"), _contains("message")))
-        mask = self._outcome_mask([f"({either})"], [needle, needle])
-        cells = " OR ".join(_contains(_name(key)) for key in self.files.keys)
-        if cells:
-            sql = f"SELECT _row FROM read_parquet(?) WHERE {cells}"  # noqa: S608
-            mask[self._numbers(sql, [str(self.files.table), *[needle] * len(self.files.keys)])] = True
+        quick = BETWEEN not in needle
+        if quick and (layers := self._digests) is not None:
+            mask = self._outcome_mask(["contains(text, ?)"], [needle], layers)
+        else:
+            either = " OR ".join((_contains("answer"), _contains("message")))
+            mask = self._outcome_mask([f"({either})"], [needle, needle])
+        keys = [_name(key) for key in self.files.keys]
+        if keys and quick and worth(self.files.n_rows) and (table := table_digest(self.files.table, keys)) is not None:
+            mask[self._numbers("SELECT _row FROM read_parquet(?) WHERE contains(text, ?)", [str(table), needle])] = True
+        elif keys:
+            sql = f"SELECT _row FROM read_parquet(?) WHERE {' OR '.join(map(_contains, keys))}"  # noqa: S608
+            mask[self._numbers(sql, [str(self.files.table), *[needle] * len(keys)])] = True
         return mask
 
     def _numbers(self, sql: str, params: list[Any]) -> Rows:
@@ -318,7 +339,31 @@ def _ints(rows: Sequence[int]) -> str:
 _FIELD = "CASE WHEN json_valid(answer) THEN json_extract_string(answer, ?) END"
 
 
-def _outcome_conditions(filter: Filter) -> tuple[list[str], list[Any]]:
+@dataclass(frozen=True, slots=True)
+class _Succeeded:
+    """SQL of one column `v` over the rows that succeeded, with its parameters."""
+
+    sql: str
+    params: list[Any]
+
+
+def _value_sql(field: str | None, type: str) -> tuple[str, list[Any]]:
+    """SQL of what is counted of an answer: a label, a number or a length."""
+    if field is None:
+        return "length(answer)", []
+    if type in WHOLE:
+        value = _FIELD
+    elif type in ("number", "integer"):
+        value = f"TRY_CAST({_FIELD} AS DOUBLE)"
+    elif type == "list":
+        value = "CASE WHEN json_valid(answer) THEN json_array_length(answer, ?) END"
+    else:
+        value = f"length({_FIELD})"
+    return value, [pointer(field)]
+
+
+def _outcome_conditions(filter: Filter, columns: Mapping[str, str | None]) -> tuple[list[str], list[Any]]:
+    """SQL conditions on an outcome; `columns` are those of the digest where it is asked, else the answer itself is."""
     conditions: list[str] = []
     params: list[Any] = []
     kinds = tuple(kind for kind in filter.kinds if kind != PENDING)
@@ -327,8 +372,8 @@ def _outcome_conditions(filter: Filter) -> tuple[list[str], list[Any]]:
             conditions.append(f"{column} IN ({', '.join('?' * len(values))})")
             params += values
     for field, value in filter.answer:
-        conditions.append(f"({_FIELD}) = ?")
-        params += [_pointer(field), value]
+        conditions.append(f"{columns[field]} = ?" if field in columns else f"({_FIELD}) = ?")
+        params += [value] if field in columns else [pointer(field), value]
     if filter.kinds and not kinds and conditions:
         conditions.append("false")  # pending rows have no outcome that could have a cause
     return conditions, params
@@ -336,11 +381,6 @@ def _outcome_conditions(filter: Filter) -> tuple[list[str], list[Any]]:
 
 def _contains(column: str) -> str:
     return f"contains(lower(CAST({column} AS VARCHAR)), ?)"
-
-
-def _pointer(field: str) -> str:
-    """A JSON pointer to a field, whatever its name."""
-    return "/" + field.replace("~", "~0").replace("/", "~1")
 
 
 def _name(key: str) -> str:
@@ -362,9 +402,8 @@ def _layers(files: RowFiles) -> tuple[list[list[str]], list[list[str]]]:
     return layers, [[str(path) for later, path in files.busy if later > number] for number in numbers]
 
 
-def _standing_sql(layers: list[list[str]], hiding: list[list[str]]) -> tuple[str, list[Any]]:
+def _standing_sql(layers: list[list[str]], hiding: list[list[str]], columns: str = ", ".join(SCHEMA.names)) -> tuple[str, list[Any]]:
     """SQL of the standing view with its parameters: each layer without the rows of newer ones and of open rounds."""
-    columns = ", ".join(SCHEMA.names)
     parts: list[str] = []
     params: list[Any] = []
     for i, layer in enumerate(layers):
@@ -386,6 +425,28 @@ def _remembered(files: RowFiles, filter: Filter) -> Rows:
     return rows
 
 
-def connect_to(paths: Iterable[Path]) -> duckdb.DuckDBPyConnection:
-    """As `connect`, for the folders of these files."""
-    return connect(path.parent for path in paths)
+@lru_cache(maxsize=16)
+def _causes(files: RowFiles) -> tuple[CauseCount, ...]:
+    with Query(files) as query:
+        return tuple(query._causes())
+
+
+@lru_cache(maxsize=16)
+def _messages(files: RowFiles, top: int) -> tuple[tuple[str, str | None, str, int], ...]:
+    with Query(files) as query:
+        return tuple(query._messages(top))
+
+
+@lru_cache(maxsize=64)
+def _distribution(files: RowFiles, field: str | None, type: str) -> Distribution:
+    with Query(files) as query:
+        return query._distribution(field, type)
+
+
+@lru_cache(maxsize=4)
+def _text_mask(files: RowFiles, needle: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """A page of a search asks twice: for its rows, and for those of them that may be retried."""
+    with Query(files) as query:
+        mask = query._text_mask(needle)
+    mask.flags.writeable = False
+    return mask

@@ -20,6 +20,7 @@ from jobs.queries.compare import compare_url
 from jobs.queries.job import batches_page, events_page, facts_of, frame_of, job_page, stamp_of
 from jobs.queries.job_money import about, cost_per_row, link
 from jobs.rows.query import RowFiles
+from jobs.rows.schema import fields
 from jobs.views.job_acts import acts_of, usual_of
 from jobs.views.live import of_job, rests_on
 from jobs.words import JobState, Role
@@ -38,7 +39,8 @@ def files_of(job: Job) -> RowFiles:
     assert job.dataset_version is not None
     standing = standing_of(job)
     keys = tuple(str(column["key"]) for column in job.dataset_version.columns)
-    return RowFiles(table_of(job.dataset_version), job.n_rows, keys, standing.base, standing.newer, standing.busy)
+    known = tuple(fields(job.prompt_version.schema)) if job.prompt_version else ()
+    return RowFiles(table_of(job.dataset_version), job.n_rows, keys, standing.base, standing.newer, standing.busy, known)
 
 
 def live(request: HttpRequest) -> bool:

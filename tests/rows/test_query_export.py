@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.rows import digest
 from jobs.rows.export import Export, csv_chunks, jsonl_chunks, write_export
 from jobs.rows.outcomes import OutcomeWriter, merge_standings
 from jobs.rows.query import CauseCount, Filter, Query, RowFiles, connect
@@ -34,9 +35,14 @@ def answer(row: int) -> str:
     return json.dumps({"label": "ab"[row % 2], "score": row, "id/x~y": f"k{row}"})
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> RowFiles:
+FIELDS = (("label", "label"), ("score", "integer"), ("id/x~y", "text"))
+
+
+@pytest.fixture(params=[None, (), FIELDS], ids=["no digest", "no fields", "digest"])
+def files(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RowFiles:
     """Round 1 in the base: even rows failed, odd succeeded, 30 and later pending. Round 2, newer: rows 0, 4, 8 succeeded, 12 expired."""
+    if request.param is not None:
+        monkeypatch.setattr(digest, "LEAST_ROWS", 1)
     table = tmp_path / "datasets" / "table.parquet"
     table.parent.mkdir()
     cells = {"c0": TEXTS, "c1": [f'{{"n": {i}.50}}' for i in range(N)], "c2": ["same"] * N}
@@ -58,7 +64,7 @@ def files(tmp_path: Path) -> RowFiles:
         writer.add({"_row": [8, 0, 4], "kind": "succeeded", "answer": [answer(i) for i in (8, 0, 4)], "cost": [-1] * 3})
         writer.add({"_row": [12], "kind": "expired", "cause": "expired"})
     merge_standings(None, [(1, first)], base)
-    return RowFiles(table, N, ("c0", "c1", "c2"), base, ((2, second),))
+    return RowFiles(table, N, ("c0", "c1", "c2"), base, ((2, second),), fields=request.param or ())
 
 
 SETTLED = [0, 4, 8]

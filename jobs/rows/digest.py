@@ -1,0 +1,134 @@
+"""What pages ask of all rows, as columns of its own: the fields of the answers, and the text that a search looks through.
+
+A digest stands beside its outcome, standings or table file and is derived from it: it may be thrown away, is made again where it is
+missing, and is never what money or exports are made of. Its name holds what it was made of and how, so that it cannot be taken for
+another's; it has that name only once it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from jobs.rows.duck import connect
+from jobs.rows.files import publish
+
+VERSION = 1  # of what stands in a digest
+LEAST_ROWS = 20_000  # below, the answers themselves are quick enough to read
+MOST_FIELDS = 32
+MOST_TEXT = 100  # characters of a value that is kept to be filtered by; labels are kept whole
+MOST_BYTES = 2_000_000_000  # of a file on disk: above, a search takes the slow way rather than twice the disk
+BETWEEN = "\x1f"  # between the texts that a search looks through; a needle that has it takes the slow way
+ROW_GROUP = 20_480
+WHOLE = ("label", "boolean")  # types whose values are few and counted
+_STALE = 3600.0  # seconds
+Fields = tuple[tuple[str, str], ...]  # (name, type) as of `schema.fields`
+
+_building = threading.Lock()
+
+
+def outcome_digest(file: Path, fields: Fields) -> Path | None:
+    """The digest of an outcome or standings file, made if it is not there; None where it cannot be made.
+
+    Columns: `_row, round, kind, cause`; `size`, the length of the answer; `text`, answer and message in small letters; of field i
+    `f<i>`, its value as text (null above MOST_TEXT characters unless its type is label or boolean), and `n<i>`, its number or length.
+    """
+    return _made(file, "outcomes", fields[:MOST_FIELDS], lambda: _outcome_sql(fields[:MOST_FIELDS]))
+
+
+def table_digest(table: Path, keys: Sequence[str]) -> Path | None:
+    """The digest of a table: `_row` and `text`, the cells of these columns in small letters. None where it cannot be made."""
+    return _made(table, "table", tuple(keys), lambda: _table_sql(keys))
+
+
+def worth(n_rows: int) -> bool:
+    """Whether a job or table is large enough for digests."""
+    return n_rows >= LEAST_ROWS
+
+
+def forget(file: Path) -> None:
+    """Remove the digests of a file that goes."""
+    for each in file.parent.glob(f"{file.stem}.digest-*"):
+        each.unlink(missing_ok=True)
+
+
+def pointer(field: str) -> str:
+    """A JSON pointer to a field, whatever its name."""
+    return "/" + field.replace("~", "~0").replace("/", "~1")
+
+
+def _made(file: Path, what: str, how: Any, sql: Callable[[], tuple[str, list[Any]]]) -> Path | None:
+    try:
+        stat = file.stat()
+        if stat.st_size > MOST_BYTES:
+            return None
+        made_of = json.dumps([VERSION, what, how, stat.st_size, stat.st_mtime_ns])
+        target = file.with_name(f"{file.stem}.digest-{hashlib.blake2s(made_of.encode(), digest_size=8).hexdigest()}.parquet")
+        if not target.exists():
+            with _building:  # one at a time: it takes all the memory that the engine may have
+                if not target.exists():
+                    _write(file, target, *sql())
+    except (OSError, duckdb.Error):  # the disk is full or read-only, or the file is gone: pages do without
+        return None
+    return target
+
+
+def _write(file: Path, target: Path, sql: str, params: list[Any]) -> None:
+    _sweep(target)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # two processes may make the same: each its own, and either will do
+    try:
+        with connect([file.parent]) as db:
+            quoted = str(part.resolve()).replace("'", "''")
+            db.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})", [*params, str(file)])
+        publish(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed maker left."""
+    for left in target.parent.glob(f"{target.stem.partition('.')[0]}.digest-*.part"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink()
+
+
+def _outcome_sql(fields: Fields) -> tuple[str, list[Any]]:
+    columns = ["_row", "round", "kind", "cause", "length(answer) AS size"]
+    params: list[Any] = []
+    columns.append(f"lower(concat_ws('{BETWEEN}', answer, message)) AS text")
+    for i, (_, kind) in enumerate(fields):
+        value = f"v[{i + 1}]"
+        columns.append(f"{value} AS f{i}" if kind in WHOLE else f"CASE WHEN length({value}) <= {MOST_TEXT} THEN {value} END AS f{i}")
+        columns.append(f"{_number(i, kind)} AS n{i}")
+    valid = "json_valid(answer)"
+    inner = ["_row", "round", "kind", "cause", "answer", "message"]
+    if fields:
+        inner.append(f"CASE WHEN {valid} THEN json_extract_string(answer, ?) END AS v")
+        params.append([pointer(name) for name, _ in fields])
+    for i, (name, kind) in enumerate(fields):
+        if kind == "list":
+            inner.append(f"CASE WHEN {valid} THEN json_array_length(answer, ?) END AS l{i}")
+            params.append(pointer(name))
+    return f"SELECT {', '.join(columns)} FROM (SELECT {', '.join(inner)} FROM read_parquet(?))", params  # noqa: S608 - names are ours
+
+
+def _number(i: int, kind: str) -> str:
+    """What a histogram counts: the number, the items of a list, else the length."""
+    if kind in ("number", "integer"):
+        return f"TRY_CAST(v[{i + 1}] AS DOUBLE)"
+    return f"CAST({f'l{i}' if kind == 'list' else f'length(v[{i + 1}])'} AS DOUBLE)"
+
+
+def _table_sql(keys: Sequence[str]) -> tuple[str, list[Any]]:
+    texts = ", ".join(f"CAST({key} AS VARCHAR)" for key in keys)
+    return f"SELECT _row, lower(concat_ws('{BETWEEN}', {texts})) AS text FROM read_parquet(?)", []  # noqa: S608 - keys are ours
