@@ -48,7 +48,7 @@ def _number(value: Any) -> Decimal | None:
     if isinstance(value, bool):
         return Decimal(int(value))
     try:
-        number = Decimal(text_of(value).strip().replace("_", "-"))
+        number = Decimal(_text(value).strip().replace("_", "-"))
     except InvalidOperation:
         return None
     return number if number.is_finite() and abs(number.adjusted()) < 400 else None
@@ -180,10 +180,32 @@ def slice_of(value: Any, start: Any, stop: Any, step: Any) -> Any:
     return value[start:stop:step]
 
 
+def compared(value: Any) -> Any:
+    """A side of a comparison, or of `in`, as it is; going through it is counted, at an eighth of what a filter's work counts."""
+    if value.__class__ is str:
+        charge(len(value) >> 3)
+    elif isinstance(value, (list, tuple, dict)):
+        charge(_weight(value) >> 3)
+    return value
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, (JsonDict, JsonList)):
+        return len(value.text)
+    if isinstance(value, (list, tuple, dict)):
+        return sum(map(_weight, value.values() if isinstance(value, dict) else value), len(value))
+    return len(value) if isinstance(value, str) else 1
+
+
 _WORD = re.compile(r"\w+")
 _TITLE = re.compile(r"([-\s({\[<]+)")
 
-LOOP_ITEMS, CONCATENATE, SLICE = "_loop_items", "_concatenate", "_slice"  # names that no template can write: checked against FILTERS
+LOOP_ITEMS, CONCATENATE, SLICE, COMPARED = (
+    "_loop_items",
+    "_concatenate",
+    "_slice",
+    "_compared",
+)  # names that no template can write: checked against FILTERS
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "upper": lambda value: _text(value).upper(),
@@ -226,7 +248,7 @@ TESTS: dict[str, Callable[..., bool]] = {
     "odd": lambda value: _int(value) % 2 == 1,
     "even": lambda value: _int(value) % 2 == 0,
     "divisibleby": lambda value, n: _int(value) % int(n) == 0,
-    "in": lambda value, container: value in container,
-    "eq": lambda value, other: value == other,
-    "ne": lambda value, other: value != other,
+    "in": lambda value, container: compared(value) in compared(container),
+    "eq": lambda value, other: compared(value) == compared(other),
+    "ne": lambda value, other: compared(value) != compared(other),
 }

@@ -127,6 +127,7 @@ def _environment() -> _Environment:
     env.filters.clear()
     env.filters.update(filters.FILTERS)
     env.filters.update({filters.LOOP_ITEMS: filters.loop_items, filters.CONCATENATE: filters.concatenate, filters.SLICE: filters.slice_of})
+    env.filters[filters.COMPARED] = filters.compared
     env.tests.clear()
     env.tests.update(filters.TESTS)
     return env
@@ -345,7 +346,7 @@ def _known(node: nodes.Filter | nodes.Test, table: Mapping[str, Callable[..., An
 
 
 class _Metering(NodeTransformer):
-    """Sends `~`, slices and the lists of loops through our own functions, which count their work and know absent values."""
+    """Sends `~`, slices, comparisons and the lists of loops through our own functions, which count their work and know absent values."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
@@ -357,6 +358,14 @@ class _Metering(NodeTransformer):
             return node
         none = nodes.Const(None, lineno=node.lineno)
         return _filter(node.node, filters.SLICE, [node.arg.start or none, node.arg.stop or none, node.arg.step or none])
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        sides: list[Any] = [node, *node.ops]
+        for side in sides:
+            if not isinstance(side.expr, nodes.Const):
+                side.expr = _filter(side.expr, filters.COMPARED, [])
+        return node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from jobs.errors import BadTemplate
@@ -267,3 +269,29 @@ def test_bombs_are_many() -> None:
 def test_compiled_templates_are_shared() -> None:
     assert isinstance(compile_template("{{ same }}"), Template)
     assert compile_template("{{ same }}") is compile_template("{{ same }}")
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "{% if 'aaaaaaaaaaaab' in text %}x{% endif %}",
+        "{% if 'aaaaaaaaaaaab' is in text %}x{% endif %}",
+        "{% if text == other %}x{% endif %}",
+        "{% if text is ne other %}{% endif %}",
+        "{% if list == same %}x{% endif %}",
+        "{% if nested == [list] %}x{% endif %}",
+        "{% if digits|int %}{% endif %}",
+        "{% if digits|float > 3 %}{% endif %}",
+    ],
+)
+def test_no_row_makes_a_template_work_for_minutes(inner: str) -> None:
+    numbers = json.dumps(list(range(10_000)))
+    values = {"text": "a" * 900_000, "other": "a" * 899_999 + "b", "digits": "1" * 900_000}
+    values |= {"list": walkable(numbers), "same": walkable(numbers), "nested": [walkable(numbers)]}
+    with pytest.raises(TemplateError, match="too much work"):
+        compile_template("{% for i in list %}" + inner * 12 + "{% endfor %}").render(values)
+
+
+def test_honest_comparisons_stay_within_their_share() -> None:
+    values = {"tags": walkable(json.dumps([f"tag{i}" for i in range(1_000)])), "text": "word " * 20_000 + "tag7 "}
+    assert compile_template("{% for tag in tags %}{% if tag in text %}{{ tag }};{% endif %}{% endfor %}").render(values) == "tag7;"
