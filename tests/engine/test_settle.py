@@ -14,6 +14,7 @@ from jobs.engine.lease import LostLease, claim
 from jobs.engine.retry import retry
 from jobs.engine.view import standing_of
 from jobs.models import Job, Round
+from jobs.rows import digest
 from jobs.rows.choose import Wanted
 from jobs.rows.outcomes import recount
 from tests.engine.world import batch_of, creates, finish, kinds, settle_job, settled, texts
@@ -116,3 +117,14 @@ def test_cancel_in_the_moment_of_the_end_wins(make: Any, sandbox: Any, monkeypat
         settle._finish(job, lease)
     lease.release()
     assert settle_job(job).state == "cancelled"
+
+
+def test_a_large_job_has_its_digests_when_it_ends(make: Any, sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "LEAST_ROWS", 1)
+    job = finish(make(model="gpt-6-luna+errors=2,invalid=1", max_attempts=4), sandbox)
+    assert job.n_settled_rounds > 2
+    standings = places.standings_file(job, job.n_settled_rounds)
+    assert standings is not None
+    digests = {path.name.partition(".digest-")[0] for path in standings.parent.glob("*.digest-*")}
+    assert digests == {f"standings-{job.n_settled_rounds}", f"standings-{job.n_settled_rounds - 1}"}
+    assert len(list(places.table_of(job.dataset_version).parent.glob("table.digest-*.parquet"))) == 1
