@@ -106,7 +106,9 @@ def surely(write: Callable[[], object]) -> None:
             write()
             return
         except Error:
-            db.close_if_unusable_or_obsolete()
+            if db.in_atomic_block or (db.connection is not None and db.is_usable()):  # busy, not dead
+                return
+            db.close()
 
 
 def free_at(now: datetime) -> Q:

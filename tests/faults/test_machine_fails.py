@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -12,14 +13,21 @@ from typing import Any
 
 import pytest
 from django.conf import settings as live
+from django.db import OperationalError
 from django.db import connection as db
 
-from jobs.engine import collect, places
-from jobs.engine.advance import advance_job
+from jobs.engine import collect, crash, places
+from jobs.engine.advance import advance, advance_job
 from jobs.engine.lease import claim
-from jobs.models import Batch, Job
-from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, kinds, look
+from jobs.engine.pump import due
+from jobs.models import Batch, Connection, Job
+from jobs.words import JobState, RoundState
+from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, hurry, kinds, look, plan_here
 from tests.faults.invariants import check_end
+from tests.faults.test_machine import BETWEEN
+
+BY_DAY = ["after upload", "after mark", "after answer", "after journal", "after download", "after parquet", "after merge", "before round"]
+LOCKED_AT = [name for name in BETWEEN if name != "after cut"] if os.environ.get("BATCHUI_NIGHT") else BY_DAY
 
 
 @pytest.fixture
@@ -104,8 +112,6 @@ def test_read_only_storage_is_said_and_passes(make: Any, sandbox: Any, mount: An
     ids=["full", "read-only", "arrow", "bug"],
 )
 def test_trouble_is_on_the_batch_and_on_the_job(make: Any, sandbox: Any, monkeypatch: Any, error: Exception, words: str) -> None:
-    from jobs.engine import crash
-
     def hook(name: str) -> None:
         raise error
 
@@ -128,8 +134,6 @@ def test_locked_database_costs_one_look(make: Any, sandbox: Any) -> None:
     """Another program holds SQLite's write lock for a while: the look that comes then fails, and the next one goes on."""
     if db.vendor != "sqlite":
         pytest.skip("SQLite's lock")
-    from django.db import OperationalError
-
     job = make()
     batch = batch_of(job)
     with db.cursor() as cursor:
@@ -145,3 +149,54 @@ def test_locked_database_costs_one_look(make: Any, sandbox: Any) -> None:
     job = finish(job, sandbox)
     assert (kinds(job), creates(sandbox)) == ({"succeeded": 6}, 1)
     assert (batch_of_pk(batch).lease_until, Job.objects.get(pk=job.pk).lease_until) == (None, None)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", LOCKED_AT)
+def test_locked_in_the_middle(make: Any, sandbox: Any, monkeypatch: Any, name: str) -> None:
+    """The lock is held, for longer than the busy timeout, from this point on until the step is over: whatever it wrote or did not write."""
+    if db.vendor != "sqlite":
+        pytest.skip("SQLite's lock")
+    sandbox.control("arm", orders="errors=1,once", times=1)
+    if name == "after refusal":
+        sandbox.control("arm", verb="batches.create", fault="status", status=429)
+    job = make(max_attempts=2, per_batch=3)
+    other = sqlite3.connect(live.DATABASES["default"]["NAME"], isolation_level=None)
+    held: list[str] = []
+
+    def hook(at: str) -> None:
+        if at == name and not held:
+            held.append(at)
+            other.execute("BEGIN IMMEDIATE")
+
+    monkeypatch.setattr(crash, "hook", hook)
+    with db.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout=50")
+    try:
+        for _ in range(25):
+            _look_around(job, sandbox, lambda: other.in_transaction and other.execute("ROLLBACK"))
+            job.refresh_from_db()
+            if JobState(job.state).terminal:
+                break
+    finally:
+        other.close()
+        with db.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout=20000")
+    assert held
+    assert (kinds(job), creates(sandbox)) == ({"succeeded": 6}, 3)
+    check_end(job, sandbox)
+
+
+def _look_around(job: Job, sandbox: Any, unlock: Callable[[], object]) -> None:
+    """All that is due, once. The lock goes when the step is over in which it came, and the lease that could not be given back runs out."""
+    hurry(job)
+    for kind, each in list(due(job=job)):
+        if kind == "job" and job.rounds.filter(state=RoundState.PLANNING).exists():
+            plan_here(job)
+            continue
+        with contextlib.suppress(OperationalError):
+            advance(kind, str(each.pk))
+        if unlock():
+            for model in (Job, Batch, Connection):
+                model.objects.update(lease_until=None)
+    sandbox.control("advance", seconds=60)
