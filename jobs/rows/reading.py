@@ -23,12 +23,22 @@ ENCODINGS = {
     "cp1251": "Windows-1251",
     "cp1253": "Windows-1253",
     "cp1254": "Windows-1254",
+    "cp1255": "Windows-1255",
+    "cp1256": "Windows-1256",
     "cp1257": "Windows-1257",
+    "cp1258": "Windows-1258",
+    "cp874": "Windows-874",
     "iso8859-2": "Latin-2",
     "iso8859-15": "Latin-9",
     "koi8-r": "KOI8-R",
     "cp437": "DOS 437",
     "cp850": "DOS 850",
+    "mac-roman": "Mac Roman",
+    "cp932": "Shift-JIS",
+    "euc-jp": "EUC-JP",
+    "gb18030": "GB 18030",
+    "big5": "Big5",
+    "cp949": "Korean (949)",
 }
 _KIND_NAMES = {"csv": "CSV", "json": "JSON", "jsonl": "JSON lines", "parquet": "Parquet", "xlsx": "Excel"}
 

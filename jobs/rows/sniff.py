@@ -9,6 +9,7 @@ import json
 import re
 import zipfile
 from collections import Counter
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -41,6 +42,7 @@ _FOREIGN = {
 _CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "iso8859_2", "koi8_r", "cp437", "cp850"]
 _SEP = re.compile(f"sep=([{''.join(DELIMITERS)}])(\r\n?|\n)")  # Excel's own first line
 _NUMBER = re.compile(r"\s*[-+]?[\d.,' ]*\d[\d.,' ]*%?\s*|\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
+_DATE = re.compile(r"\s*\d{4}-\d{1,2}-\d{1,2}.*|\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{4}.*")
 
 
 def look(path: Path, filename: str, folder: Path, limits: IngestLimits) -> Reading:
@@ -156,12 +158,25 @@ def _code_page(chunk: bytes) -> str:
         return "utf-8"
     lines = [line for line in chunk.splitlines() if any(byte >= 0x80 for byte in line)]
     sample = b"\n".join(lines)[:65_536]
+    if japanese := next(filter(partial(_has_kana, sample), ("cp932", "euc-jp")), None):
+        return japanese
     matches = from_bytes(sample, cp_isolation=_CODE_PAGES, enable_fallback=False)
     best = matches.best()
     if best is None or _western(sample, matches, best):
         # Five bytes have no character in Windows-1252; all have one in Latin-1.
         return "latin-1" if any(byte in chunk for byte in b"\x81\x8d\x8f\x90\x9d") else "cp1252"
     return best.encoding.replace("_", "-")
+
+
+def _has_kana(sample: bytes, encoding: str) -> bool:
+    """Whether bytes are Japanese: a good part of what is not ASCII is hiragana, which no other text looks like by chance."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)("strict").decode(sample)
+    except UnicodeDecodeError:
+        return False
+    foreign = [character for character in text if character > "\x7f"]
+    n_kana = sum("\u3041" <= character <= "\u3096" for character in foreign)
+    return n_kana >= 5 and n_kana * 10 >= len(foreign)
 
 
 def _western(sample: bytes, matches: CharsetMatches, best: CharsetMatch) -> bool:
@@ -258,7 +273,7 @@ def _has_header(rows: list[list[str]]) -> bool:
         values = [row[position] for row in body if len(row) > position and row[position].strip()]
         if not values or not all(_NUMBER.fullmatch(value) for value in values):
             continue
-        if not _NUMBER.fullmatch(name):
+        if not _NUMBER.fullmatch(name) or (_DATE.fullmatch(name) and not any(map(_DATE.fullmatch, values))):
             return True
         against += 1
         if re.fullmatch(r"(19|20)\d\d", name.strip()):

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from jobs.errors import BadTable
 from jobs.rows.ingest import Column, Ingested, IngestLimits, Reading, ingest, preview
 from jobs.rows.ingest_child import open_reader
+from jobs.rows.reading import ENCODINGS
 from jobs.rows.sniff import look
 from jobs.rows.table_writer import write_table
 from tests.rows.tables import read
@@ -68,6 +69,9 @@ def test_csv_values_stay_as_they_are(tmp_path: Path, delimiter: str, end: str) -
         ("cp1252", "Die Straße ist für Fußgänger gesperrt – „schön“ für 5 €", "cp1252"),
         ("latin-1", "Ça va très bien, merci à vous, où êtes-vous né", "cp1252"),
         ("cp1251", "Быстрая коричневая лиса прыгает через ленивую собаку", "cp1251"),
+        ("cp932", "製品が壊れました。返金してください", "cp932"),
+        ("euc-jp", "製品が壊れました。返金してください", "euc-jp"),
+        ("koi8-r", "Быстрая коричневая лиса прыгает через ленивую собаку", "koi8-r"),
         ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy, řekl šéf", "cp1250"),
     ],
 )
@@ -119,6 +123,18 @@ def test_blank_lines_are_rows_only_in_a_table_of_one_column(tmp_path: Path) -> N
     assert (rows, done.notes) == ([["1", "2"], ["3", "4"]], ["3 blank lines skipped"])
     done, rows = read(tmp_path, b'a\n1\n\n""\n2\n\n')
     assert (rows, done.notes) == ([["1"], [""], [""], ["2"]], ["1 blank line skipped"])
+
+
+@pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name not in ("utf-8-sig", "utf-16-be")])
+def test_every_encoding_on_offer_reads_what_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    letters = [
+        chr(n) for n in range(0x80, 0xFF00) if chr(n).encode(encoding, "ignore").decode(encoding, "ignore") == chr(n) and n != 0xFEFF
+    ]
+    body = [[str(n), "".join(letters[n::20])[:400]] for n in range(20)]
+    (tmp_path / "s").write_bytes(as_csv([["id", "text"], *body]).encode(encoding))
+    monkeypatch.setattr("jobs.rows.readers.source.CHUNK", 71)
+    write_table(open_reader(tmp_path / "s", Reading("csv", "", encoding, ","), IngestLimits()), tmp_path / "t", IngestLimits())
+    assert [list(row.values())[1:] for row in pq.read_table(tmp_path / "t").to_pylist()] == body
 
 
 def test_mixed_line_ends_are_read_and_said(tmp_path: Path) -> None:
