@@ -16,6 +16,7 @@ from jobs.words import TOKEN_KINDS, Lane, RoundReason
 
 BILLED = ("paid", "unpaid", "unknown")
 TIME = "time"  # the kind of a line that is no token's: milliseconds of a server that is priced by the hour
+UNHEARD = "rows"  # another: rows of which nothing came back, not even their tokens, and that may have been charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class RoundUsage:
-    """A round's tokens, with the sheet frozen on it. `number` from 1. Where time is priced: how long its calls took, and what that cost."""
+    """A round's tokens, with the sheet frozen on it. `number` from 1. Where time is priced: how long its calls took, and what that cost.
+    `unheard` are rows of UNHEARD (they are in `sums` too, without tokens), `unheard_usd` the most that they cost, None without a bound."""
 
     number: int
     reason: RoundReason
@@ -44,12 +46,14 @@ class RoundUsage:
     sums: tuple[Sums, ...]
     milliseconds: int = 0
     time_usd: Decimal = Decimal(0)
+    unheard: int = 0
+    unheard_usd: Decimal | None = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line: a kind of token in a round, tier and billing. `price` is per million; `price`, `amount` None where no price is known.
-    Of the kind `time`, `tokens` are milliseconds and `price` is that of an hour.
+    Of the kind `time`, `tokens` are milliseconds and `price` is that of an hour; of `rows`, `tokens` are rows and `amount` is a bound.
 
     `amount` is what is or may have been charged ("unknown"), 0 for unpaid; `realtime` the same tokens in real time, None if not priced.
     """
@@ -85,11 +89,13 @@ class RoundTotal:
     paid: Total
     wasted: Total
     uncertain: Total
+    uncertain_rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """All of a job's money. `uncertain` is what may have been charged beyond `paid`: nobody knows whether the provider billed it.
+    """All of a job's money. `uncertain` is the most that may have been charged beyond `paid`, for `uncertain_rows`: nobody knows whether
+    the provider billed them.
 
     `saved` is `realtime` − `paid`, over the same lines; `cache_saved` is part of `paid` already: what cached reads saved against
     input, less what cache writes cost above it; `hit_rate` is cached ÷ whole input of the paid tokens, None without any.
@@ -105,6 +111,7 @@ class Receipt:
     saved: Total
     wasted: Total
     uncertain: Total
+    uncertain_rows: int
     per_succeeded: Decimal | None
     cache_saved: Decimal
     hit_rate: Decimal | None
@@ -122,7 +129,8 @@ class Receipt:
             "realtime": _text(self.realtime.amount),
             "saved": _text(self.saved.amount),
             "wasted": _text(self.wasted.amount),
-            "uncertain": _text(self.uncertain.amount),
+            "uncertain": _bound(self.uncertain),
+            "uncertain_rows": self.uncertain_rows,
             "per_succeeded": _text(self.per_succeeded),
             "cache_saved": _text(self.cache_saved),
             "hit_rate": _text(self.hit_rate),
@@ -194,6 +202,7 @@ def receipt(rounds: Iterable[RoundUsage], *, n_rows: int, standings: Mapping[str
         saved=_total(None if line.amount is None or line.realtime is None else line.realtime - line.amount for line in paid_lines),
         wasted=_total(line.amount for line in paid_lines if not line.useful),
         uncertain=_total(line.amount for line in uncertain_lines),
+        uncertain_rows=sum(_uncertain_rows(found) for found in given),
         per_succeeded=paid.amount / succeeded if succeeded and paid.amount is not None and not paid.at_least else None,
         cache_saved=_cache_saved(given),
         hit_rate=_hit_rate(paid_lines),
@@ -231,7 +240,7 @@ def _lines(found: RoundUsage) -> list[Line]:
                     realtime=Decimal(0) if sums.billed == "unpaid" else _amount(real, count),
                 )
             )
-    return lines + _time_line(found)
+    return lines + _time_line(found) + _unheard_line(found)
 
 
 def _time_line(found: RoundUsage) -> list[Line]:
@@ -256,6 +265,31 @@ def _time_line(found: RoundUsage) -> list[Line]:
     ]
 
 
+def _unheard_line(found: RoundUsage) -> list[Line]:
+    if not found.unheard:
+        return []
+    return [
+        Line(
+            round=found.number,
+            reason=found.reason,
+            lane=found.lane,
+            kind=UNHEARD,
+            tier=0,
+            above=0,
+            billed="unknown",
+            useful=False,
+            tokens=found.unheard,
+            price=None,
+            amount=found.unheard_usd,
+            realtime=None,
+        )
+    ]
+
+
+def _uncertain_rows(found: RoundUsage) -> int:
+    return sum(sums.rows for sums in found.sums if sums.billed == "unknown")
+
+
 def _amount(price: Decimal | None, tokens: int) -> Decimal | None:
     return None if price is None else dollars(pico(price) * tokens)
 
@@ -278,6 +312,7 @@ def _round_total(found: RoundUsage, lines: Sequence[Line]) -> RoundTotal:
         paid=_total(line.amount for line in own if line.billed == "paid"),
         wasted=_total(line.amount for line in own if line.billed == "paid" and not line.useful),
         uncertain=_total(line.amount for line in own if line.billed == "unknown"),
+        uncertain_rows=_uncertain_rows(found),
     )
 
 
@@ -318,6 +353,11 @@ def _text(amount: Decimal | None) -> str | None:
     return None if amount is None else plain(amount)
 
 
+def _bound(total: Total) -> str | None:
+    """The most that it can be; null where any of it has no bound."""
+    return None if total.at_least else _text(total.amount)
+
+
 def _round_json(total: RoundTotal) -> dict[str, Any]:
     return {
         "number": total.number,
@@ -326,7 +366,8 @@ def _round_json(total: RoundTotal) -> dict[str, Any]:
         "rows": total.rows,
         "paid": _text(total.paid.amount),
         "wasted": _text(total.wasted.amount),
-        "uncertain": _text(total.uncertain.amount),
+        "uncertain": _bound(total.uncertain),
+        "uncertain_rows": total.uncertain_rows,
     }
 
 

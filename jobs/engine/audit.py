@@ -116,6 +116,8 @@ def _outcomes(batch: Batch, sent: Any) -> Iterator[str]:
     for name, ours, theirs in (("paid", counted.paid, batch.paid_usd), ("real-time price", counted.realtime, batch.realtime_usd)):
         if ours != theirs:
             yield f"its {name} adds up to {ours}, the ledger says {theirs}"
+    if "unknown_rows" not in batch.usage:  # settled before these were counted
+        counted.usage = {name: n for name, n in counted.usage.items() if not name.startswith("unknown_")}
     if counted.usage != batch.usage:
         yield f"its tokens add up to {counted.usage}, the ledger says {batch.usage}"
     yield from audit_raw.raw_lines(batch, table)
@@ -148,6 +150,9 @@ def _counters(job: Job, closed: list[Batch]) -> Iterator[str]:
     shown = receipt_of(job)
     if not job.n_unpriced and Decimal(shown.to_json()["paid"] or 0) != paid:
         yield f"its receipt says {shown.to_json()['paid']} paid, its batches {paid}"
+    uncertain = sum(batch.usage.get("unknown_rows", 0) for batch in closed)
+    if shown.uncertain_rows < uncertain:  # more are right of batches that settled before these were counted
+        yield f"its receipt says that {shown.uncertain_rows:,} rows may have been charged, its batches {uncertain:,}"
 
 
 def _nonzero(counts: dict[str, int]) -> str:

@@ -40,10 +40,12 @@ class Crossing:
     words: str
 
 
-def reserve_of(round_: Round, n_requests: int, n_tokens: int) -> Decimal | None:
-    """The most that a batch can cost: every token at the dearest tier, every answer at its limit. None where that has no bound or price."""
+def reserve_of(round_: Round, n_requests: int, n_tokens: int, longest: int | None = None) -> Decimal | None:
+    """The most that a batch can cost: every token at the dearest tier (that a row of at most `longest` tokens can fall in), every answer
+    at its limit. None where that has no bound or price."""
     sheet = PriceSheet.from_json(round_.sheet)
     tiers = sheet.tiers(round_.lane)
+    tiers = tuple(tier for tier in tiers if longest is None or tier.above < max(1, longest))
     if not tiers or sheet.per_hour is not None:  # how long a server takes has no bound
         return None
     dearest_in = max(tier.price(kind) for tier in tiers for kind in TOKEN_KINDS if kind != "output")

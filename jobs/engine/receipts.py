@@ -11,6 +11,7 @@ from jobs.costs.estimate import Estimate
 from jobs.costs.prices import PriceSheet
 from jobs.costs.receipt import Receipt, RoundUsage, Sums, receipt
 from jobs.engine import places
+from jobs.engine.tally import most_of
 from jobs.models import Batch, Job, Round
 from jobs.rows import outcomes as files
 from jobs.rows.render import selected_rows
@@ -30,7 +31,7 @@ def _closed(round_: Round) -> list[tuple[Any, dict[str, Any]]]:
 
 
 def _usage(round_: Round, closed: list[tuple[Any, dict[str, Any]]]) -> RoundUsage:
-    sums = []
+    sums, n_unheard = [], 0
     paths = [places.batch_folder(round_.job, pk) / "outcomes.parquet" for pk, _ in closed]
     replaced = _replaced_later(round_) if round_.reason == RoundReason.PILOT else frozenset()
     for useful, (_, tier, kind, billed), each in _sums(paths, replaced):
@@ -42,11 +43,26 @@ def _usage(round_: Round, closed: list[tuple[Any, dict[str, Any]]]) -> RoundUsag
             "cache_write_1h": each.cache_write_1h_tokens,
             "output": each.output_tokens,
         }
+        n_unheard += each.n_blank if billed == "unknown" else 0
         sums.append(Sums(tier, billed, useful and kind == OutcomeKind.SUCCEEDED, each.n, tokens))
     sheet = PriceSheet.from_json(round_.sheet)
     time = sum((Decimal(usage.get("time_usd", 0)) for _, usage in closed), Decimal(0))
     took = sum(usage.get("ms", 0) for _, usage in closed)
-    return RoundUsage(round_.number, RoundReason(round_.reason), Lane(round_.lane), sheet, tuple(sums), took, time)
+    most = _most(round_) if n_unheard else Decimal(0)
+    return RoundUsage(round_.number, RoundReason(round_.reason), Lane(round_.lane), sheet, tuple(sums), took, time, n_unheard, most)
+
+
+def _most(round_: Round) -> Decimal | None:
+    """The most that the rows cost of which not even the tokens came back, batch by batch."""
+    total = Decimal(0)
+    for batch in Batch.objects.filter(round=round_, state__in=CLOSED).only("n_requests", "n_tokens"):
+        found = files.sum_outcomes([places.batch_folder(round_.job, batch.pk) / "outcomes.parquet"])
+        n = sum(each.n_blank for (_, _, _, billed), each in found.items() if billed == "unknown")
+        most = most_of(round_, n, batch.n_requests, batch.n_tokens)
+        if most is None:
+            return None
+        total += most
+    return total
 
 
 def _replaced_later(round_: Round) -> frozenset[int]:

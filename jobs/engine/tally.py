@@ -12,9 +12,10 @@ from django.db.models import F
 
 from jobs.costs.prices import plain, time_cost
 from jobs.engine import places
+from jobs.engine.budget import reserve_of
 from jobs.engine.pace import milliseconds
-from jobs.models import Batch, Job
-from jobs.rows.outcomes import sum_outcomes
+from jobs.models import Batch, Job, Round
+from jobs.rows.outcomes import Sums, sum_outcomes
 from jobs.words import OutcomeKind
 
 
@@ -28,6 +29,7 @@ class Tally:
     wasted: Decimal = Decimal(0)
     n_unpriced: int = 0
     usage: dict[str, Any] = field(default_factory=dict)  # tokens; of ordinary calls `ms`, and `time_usd` where time has a price
+    unknown: Sums = field(default_factory=Sums)  # lines of which nobody knows whether they were charged
 
     @property
     def n(self) -> int:
@@ -38,8 +40,13 @@ class Tally:
 
 
 def of_batch(batch: Batch, outcomes: Path) -> Tally:
-    """As `tally_of`, with the time that ordinary calls took, and what that cost where it has a price."""
+    """As `tally_of`, with the time that ordinary calls took, and what that cost where it has a price. `usage` also gets the rows of
+    which nobody knows whether they were charged (`unknown_rows`), and the most that they cost (`unknown_usd`, None: no bound)."""
     tally = tally_of(outcomes)
+    if tally.unknown.n:
+        most = most_of(batch.round, tally.unknown.n_blank, batch.n_requests, batch.n_tokens)
+        known = None if most is None or tally.unknown.n_unpriced else tally.unknown.cost + most
+        tally.usage |= {"unknown_rows": tally.unknown.n, "unknown_usd": None if known is None else plain(known)}
     took = milliseconds(places.results_folder(batch))
     if took:
         tally.usage["ms"] = took
@@ -52,11 +59,19 @@ def of_batch(batch: Batch, outcomes: Path) -> Tally:
     return tally
 
 
+def most_of(round_: Round, n_rows: int, n_requests: int, n_tokens: int) -> Decimal | None:
+    """The most that rows of a batch cost of which nothing came back, not even their tokens: their share of the prompt tokens that were
+    counted beforehand, and every answer at its limit. None where that has no bound or no price."""
+    return reserve_of(round_, n_rows, -(-n_tokens * n_rows // max(1, n_requests)), longest=n_tokens) if n_rows else Decimal(0)
+
+
 def tally_of(outcomes: Path) -> Tally:
     """Count an outcome file. Money that is only possibly billed ("unknown") is not in `paid`; the receipt shows it apart."""
     tally = Tally()
     for (_, _, kind, billed), sums in sum_outcomes([outcomes]).items():
         tally.kinds[kind] = tally.kinds.get(kind, 0) + sums.n
+        if billed == "unknown":
+            tally.unknown += sums
         if billed != "paid":
             continue
         tally.paid += sums.cost

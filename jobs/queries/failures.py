@@ -8,7 +8,7 @@ from decimal import Decimal
 from jobs import formats
 from jobs.models import Job, Round
 from jobs.queries.job import Frame, Segment, facts_of, frame_of, pace_of, rows_url, segments_of, stamp_of
-from jobs.queries.job_money import about, cost_per_row, dollars
+from jobs.queries.job_money import about, cost_per_row, dollars, uncertain_most, uncertain_words
 from jobs.rows.query import CauseCount, Query, RowFiles
 from jobs.words import PENDING, Advice, Cause, Look, OutcomeKind, Remedy, RoundState
 
@@ -49,8 +49,7 @@ class FailuresPage:
     n_failed: int
     n_retrying: int
     n_pending: int
-    wasted: Decimal
-    places: int
+    cost_words: str  # what they cost, as the end of a sentence
     price_all: str
     n_same: int  # rows whose cause says that the same request may do better
     price_same: str
@@ -64,6 +63,7 @@ def failures_page(job: Job, files: RowFiles) -> FailuresPage:
     with Query(files) as query:
         counts = [each for each in query.causes() if each.kind != OutcomeKind.SUCCEEDED]
         messages = query.messages() if counts else {}
+        uncertain = query.uncertain() if any(each.n_unknown for each in counts) else {}
     per_row = cost_per_row(job)
     facts, pace = facts_of(job), pace_of(job)
     places = formats.usd_places([each.cost for each in counts]) if counts else 2
@@ -76,8 +76,7 @@ def failures_page(job: Job, files: RowFiles) -> FailuresPage:
         n_failed=n_failed,
         n_retrying=retrying(job),
         n_pending=job.counts[PENDING],
-        wasted=sum((group.wasted for group in groups), Decimal(0)),
-        places=places,
+        cost_words=_cost_words(counts, places, uncertain_most(job, uncertain) if uncertain else None),
         price_all=about(n_failed, per_row),
         n_same=n_same,
         price_same=about(n_same, per_row),
@@ -117,5 +116,19 @@ def _group(job: Job, count: CauseCount, messages: list[tuple[str, int]], per_row
         n_other_messages=max(0, count.n - sum(n for _, n in messages)) if messages else 0,
         rows_url=rows_url(job, kind=count.kind, **({"cause": count.cause} if count.cause else {})),
         price=about(count.n, per_row),
-        wasted_words="–" if count.n_unpriced == count.n else dollars(count.cost, places),
+        wasted_words="–" if count.n_unpriced + count.n_unknown == count.n else dollars(count.cost, places),
     )
+
+
+def _cost_words(counts: list[CauseCount], places: int, most: Decimal | None) -> str:
+    """What rows cost that did not succeed: "nothing was paid for them" only where that is known of each."""
+    wasted = sum((each.cost for each in counts), Decimal(0))
+    unpriced = sum(each.n_unpriced for each in counts)
+    said = []
+    if wasted:
+        said.append(f"they cost {formats.usd(wasted, places)} without an answer that can be used")
+    if unpriced:
+        said.append(f"what {'the others' if wasted else 'they'} cost is not known")
+    if unknown := uncertain_words(sum(each.n_unknown for each in counts), most):
+        said.append(unknown)
+    return "; ".join(said) or "nothing was paid for them"

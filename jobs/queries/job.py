@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.db.models import BigIntegerField, Count, Max, Q, QuerySet, Sum
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -18,7 +20,7 @@ from jobs import formats
 from jobs.models import Batch, Event, Job
 from jobs.queries.basis import open_batches
 from jobs.queries.job_list import look_of
-from jobs.queries.job_money import Money, link, money_of, prices_of, settings_of
+from jobs.queries.job_money import Money, link, money_of, prices_of, settings_of, uncertain_most, uncertain_words
 from jobs.words import CLOSED, PENDING, PENDING_LOOK, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState, remote_status
 
 BATCHES_SHOWN = 10
@@ -70,6 +72,7 @@ class RoundLine:
     changes: tuple[tuple[str, str], ...]
     at: datetime
     by: str
+    n_uncertain: int  # rows of which nobody knows whether they were charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class JobPage:
     frame: Frame
     segments: tuple[Segment, ...]
     money: Money
+    uncertain: str  # what may have been charged beyond it, as a clause
     batches: tuple[BatchLine, ...]
     n_batches: int
     unknown: tuple[BatchLine, ...]
@@ -374,7 +378,9 @@ def timeline_event(event: Event) -> TimelineEvent:
 def round_lines(job: Job) -> list[RoundLine]:
     """The passes over rows, oldest first, with what each cost and what it does differently. One query."""
     rounds = job.rounds.select_related("created_by").annotate(
-        paid=Sum("batches__paid_usd"), done=Sum("batches__n_requests", filter=Q(batches__state__in=CLOSED))
+        paid=Sum("batches__paid_usd"),
+        uncertain=Sum(Cast(KeyTextTransform("unknown_rows", "batches__usage"), BigIntegerField())),
+        done=Sum("batches__n_requests", filter=Q(batches__state__in=CLOSED)),
     )
     found = []
     for each in rounds.order_by("number"):
@@ -385,7 +391,16 @@ def round_lines(job: Job) -> list[RoundLine]:
         done = each.n_rows if state is RoundState.SETTLED else each.done or 0
         found.append(
             RoundLine(
-                each.number, RoundReason(each.reason).label, each.n_rows, done, look, each.paid or Decimal(0), changes, each.created_at, by
+                number=each.number,
+                reason=RoundReason(each.reason).label,
+                n_rows=each.n_rows,
+                n_done=done,
+                look=look,
+                paid=each.paid or Decimal(0),
+                changes=changes,
+                at=each.created_at,
+                by=by,
+                n_uncertain=each.uncertain or 0,
             )
         )
     return found
@@ -450,11 +465,13 @@ def job_page(job: Job, facts: Facts, usual: Usual | None = None) -> JobPage:
     events = [timeline_event(event) for event in Event.objects.filter(job=job).order_by("-created_at", "-id")[: EVENTS_SHOWN + 1]]
     pace = pace_of(job, events[0].at if events else None)
     prices, note = prices_of(job)
+    n_uncertain = sum(each.n_uncertain for each in rounds)
     label, value, more = time_of(job, facts, rounds[-1].at if rounds else job.launched_at, usual)
     return JobPage(
         frame=frame_of(job, "overview", facts),
         segments=segments_of(job),
         money=money_of(job),
+        uncertain=uncertain_words(n_uncertain, uncertain_most(job)) if n_uncertain else "",
         batches=tuple(batch_lines(shown)),
         n_batches=facts.n_batches,
         unknown=tuple(unknown),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,8 +13,8 @@ from django.utils import timezone
 from jobs import formats
 from jobs.costs.estimate import Estimate
 from jobs.costs.prices import PriceSheet
-from jobs.models import Job
-from jobs.words import TOKEN_KIND_LABELS, Lane
+from jobs.models import Batch, Job
+from jobs.words import CLOSED, TOKEN_KIND_LABELS, Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,28 @@ def money_of(job: Job) -> Money:
 def dollars(amount: Decimal | None, places: int) -> str:
     """Dollars at the precision of their neighbours; nothing is `$0`, unknown is `–`."""
     return "$0" if amount == 0 else formats.usd(amount, places)
+
+
+def uncertain_most(job: Job, rows: Mapping[str, int] | None = None) -> Decimal | None:
+    """The most that rows may have cost of which nobody knows whether they were charged: `rows` of each batch (by hex id), or of all
+    rounds. None where that has no bound. One query."""
+    total = Decimal(0)
+    found = Batch.objects.filter(job=job, state__in=CLOSED)
+    for pk, usage in (found if rows is None else found.filter(pk__in=list(rows))).values_list("pk", "usage"):
+        of_all = usage.get("unknown_rows", 0)
+        n = of_all if rows is None else rows[pk.hex]
+        if n and usage.get("unknown_usd") is None:
+            return None
+        total += Decimal(usage["unknown_usd"]) * n / of_all if n else 0
+    return total
+
+
+def uncertain_words(n: int, most: Decimal | None) -> str:
+    """Rows that may have been charged, as a clause: `whether 3 rows were charged is not known (at most $0.0042)`."""
+    if not n:
+        return ""
+    bound = "" if most is None else f" (at most {formats.usd(most)})"
+    return f"whether {formats.count(n, 'row was', 'rows were')} charged is not known{bound}"
 
 
 def settings_of(job: Job) -> tuple[tuple[str, str, str], ...]:

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from jobs.costs.estimate import Estimate
-from jobs.costs.receipt import TIME, Line, Receipt, Total, money, shown
+from jobs.costs.receipt import TIME, UNHEARD, Line, Receipt, RoundTotal, Total, money, shown
 from jobs.formats import usd_places
 from jobs.models import Job
 from jobs.words import TOKEN_KIND_LABELS, JobState, Lane
 
 ZERO = Decimal(0)
+_OTHER_LABELS = {TIME: "Seconds of the server", UNHEARD: "Rows without an answer"}
 
 
 @dataclass(slots=True)
 class ReceiptLine:
     """A kind of token in a round and tier. Amounts are rounded dollars, None where no price is known. A line of time (`is_time`) has
-    seconds in place of tokens, and the price of an hour."""
+    seconds in place of tokens, and the price of an hour; one of rows that may have been charged (`is_rows`) their number."""
 
     round: int
     kind: str
@@ -29,6 +30,7 @@ class ReceiptLine:
     wasted: Decimal | None
     realtime: Decimal | None
     is_time: bool = False
+    is_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class ReceiptRound:
     paid: Decimal | None
     wasted: Decimal | None
     realtime: Decimal | None
+    n_uncertain: int  # rows of which nobody knows whether they were charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +82,22 @@ class ReceiptPage:
     def at_least(self) -> bool:
         return self.receipt.paid.at_least
 
+    @property
+    def no_per_thousand(self) -> str:
+        """Why there is no price of 1,000 rows that succeeded, "" where there is one."""
+        if self.receipt.per_succeeded is not None:
+            return ""
+        return "a price is not known" if self.receipt.standings.get("succeeded") else "so what 1,000 cost is not known"
+
 
 def receipt_page(job: Job, receipt: Receipt) -> ReceiptPage:
     """Lay out a receipt of the job as it stands."""
-    places = usd_places([receipt.paid.amount, receipt.realtime.amount])
+    places = _places([receipt.paid.amount, receipt.realtime.amount, receipt.uncertain.amount])
     lines = _merged(line for line in receipt.lines if line.billed == "paid")
     _round(lines, places)
-    rounds = [
-        _round_of(each.number, each.reason.label, each.lane.label, each.rows, [line for line in lines if line.round == each.number])
-        for each in receipt.rounds
-    ]
+    rounds = [_round_of(each, [line for line in lines if line.round == each.number]) for each in receipt.rounds]
     paid, wasted, realtime = (_sum([getattr(line, name) for line in lines]) for name in ("paid", "wasted", "realtime"))
+    wasted = None if receipt.wasted.amount is None else wasted
     uncertain = _merged(line for line in receipt.lines if line.billed == "unknown")
     _round(uncertain, places)
     saved = _saved(receipt, paid, realtime, places)
@@ -102,13 +110,13 @@ def receipt_page(job: Job, receipt: Receipt) -> ReceiptPage:
         wasted=wasted,
         realtime=realtime,
         saved=saved,
-        saved_percent=_percent(saved, realtime),
+        saved_percent=_percent(receipt.saved.amount, receipt.realtime.amount) if saved is not None else "",
         uncertain=uncertain,
-        uncertain_total=_sum([line.paid for line in uncertain]) if uncertain else None,
+        uncertain_total=_sum([line.paid for line in uncertain]) if uncertain and not receipt.uncertain.at_least else None,
         n_unpaid_tokens=sum(line.tokens for line in receipt.lines if line.billed == "unpaid"),
         expected=_expected(receipt.estimate, job.lane, receipt.paid, over),
         over=over,
-        waste_percent=_percent(wasted, paid),
+        waste_percent=_percent(receipt.wasted.amount, receipt.paid.amount),
         tiers=len({line.above for line in lines}) > 1,
     )
 
@@ -118,8 +126,9 @@ def _merged(lines: Iterable[Line]) -> list[ReceiptLine]:
     found: dict[tuple[int, int, str], ReceiptLine] = {}
     for line in lines:
         key = (line.round, line.tier, line.kind)
-        label = "Seconds of the server" if line.kind == TIME else TOKEN_KIND_LABELS[line.kind]
-        each = found.setdefault(key, ReceiptLine(line.round, label, line.above, 0, line.price, ZERO, ZERO, ZERO, line.kind == TIME))
+        label = _OTHER_LABELS.get(line.kind) or TOKEN_KIND_LABELS[line.kind]
+        each = ReceiptLine(line.round, label, line.above, 0, line.price, ZERO, ZERO, ZERO, line.kind == TIME, line.kind == UNHEARD)
+        each = found.setdefault(key, each)
         each.tokens += round(line.tokens / 1000) if each.is_time else line.tokens
         each.paid = _plus(each.paid, line.amount)
         each.realtime = _plus(each.realtime, line.realtime)
@@ -142,9 +151,15 @@ def _round(lines: Sequence[ReceiptLine], places: int) -> None:
             setattr(line, name, value)
 
 
-def _round_of(number: int, reason: str, lane: str, rows: int, lines: list[ReceiptLine]) -> ReceiptRound:
+def _round_of(each: RoundTotal, lines: list[ReceiptLine]) -> ReceiptRound:
     paid, wasted, realtime = (_sum([getattr(line, name) for line in lines]) for name in ("paid", "wasted", "realtime"))
-    return ReceiptRound(number, reason, lane, rows, lines, paid, wasted, realtime)
+    return ReceiptRound(each.number, each.reason.label, each.lane.label, each.rows, lines, paid, wasted, realtime, each.uncertain_rows)
+
+
+def _places(amounts: Sequence[Decimal | None]) -> int:
+    """Decimals of a receipt: as anywhere, but four digits that say something where even the largest amount is small."""
+    largest = max((abs(amount) for amount in amounts if amount is not None), default=ZERO)
+    return max(usd_places(amounts), min(8, 3 - largest.adjusted())) if largest else 2
 
 
 def _sum(parts: Sequence[Decimal | None]) -> Decimal | None:
@@ -208,7 +223,8 @@ def csv_rows(job: Job, receipt: Receipt) -> list[list[str | int]]:
     lane = str(Lane(job.lane))
     for name in ("paid", "wasted", "uncertain", "realtime", "saved"):
         total: Total = getattr(receipt, name)
-        rows.append(["total", name, lane, "", "", "", "", "", "", _exact(total.amount), ""])
+        unbound = name == "uncertain" and total.at_least
+        rows.append(["total", name, lane, "", "", "", "", "", "", "" if unbound else _exact(total.amount), ""])
     return rows
 
 

@@ -271,6 +271,7 @@ class Sums:
     cost: Decimal = field(default=Decimal(0))
     realtime: Decimal = field(default=Decimal(0))
     n_unpriced: int = 0
+    n_blank: int = 0  # lines without any count of tokens
 
     def __iadd__(self, other: Sums) -> Sums:
         for each in fields(self):
@@ -310,11 +311,15 @@ def _sum_lines(files: Iterable[Path], only: Collection[int] | None, without: Col
             table = table.filter(pc.is_in(table.column("_row"), pa.array(sorted(only), pa.int64())))
         if without:
             table = table.filter(pc.invert(pc.is_in(table.column("_row"), pa.array(sorted(without), pa.int64()))))
-        wanted: list[Any] = [([], "count_all"), ("cost", "count", pc.CountOptions(mode="only_null")), *((name, "sum") for name in summed)]
+        told = pc.add(table.column("input_tokens"), table.column("output_tokens"))
+        table = table.append_column("blank", pc.cast(pc.equal(told, 0), pa.int8()))
+        wanted: list[Any] = [([], "count_all"), ("cost", "count", pc.CountOptions(mode="only_null"))]
+        wanted += [(name, "sum") for name in [*summed, "blank"]]
         for line in table.group_by(keys).aggregate(wanted).to_pylist():
             sums = Sums(
                 n=line["count_all"],
                 n_unpriced=line["cost_count"],
+                n_blank=line["blank_sum"],
                 cost=line["cost_sum"] or Decimal(0),
                 realtime=line["realtime_sum"] or Decimal(0),
                 **{name: line[f"{name}_sum"] for name in TOKENS},

@@ -186,8 +186,8 @@ class Query:
     def _causes(self) -> list[CauseCount]:
         if not self._standing:
             return []
-        sql = f"""SELECT kind, cause, count(*), coalesce(sum(cost) FILTER (billed = 'paid'), 0),
-                         count(*) FILTER (billed = 'paid' AND cost IS NULL), count(*) FILTER (billed = 'unknown')
+        sql = f"""SELECT kind, cause, count(*), coalesce(sum(cost) FILTER (billed != 'unknown'), 0),
+                         count(*) FILTER (billed != 'unknown' AND cost IS NULL), count(*) FILTER (billed = 'unknown')
                   FROM ({self._standing}) GROUP BY ALL ORDER BY 3 DESC, 1, 2"""  # noqa: S608
         return [CauseCount(*line) for line in self._db.execute(sql, self._params).fetchall()]
 

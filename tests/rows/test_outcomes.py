@@ -125,5 +125,5 @@ def test_sums_are_exact_and_by_round_tier_kind_and_billed(tmp_path: Path) -> Non
         (2, 0, "succeeded", "paid"): Sums(
             n=2000, input_tokens=6000, output_tokens=999_000, cost=Decimal("0.000000002000"), realtime=Decimal("0.000000004000")
         ),
-        (2, 1, "succeeded", "paid"): Sums(n=2, reasoning_tokens=14, n_unpriced=2),
+        (2, 1, "succeeded", "paid"): Sums(n=2, reasoning_tokens=14, n_unpriced=2, n_blank=2),
     }

@@ -134,9 +134,9 @@ def test_selection_for_a_retry(files: RowFiles, tmp_path: Path) -> None:
 def test_causes_with_what_they_cost(files: RowFiles) -> None:
     with Query(files) as query:
         assert query.causes() == [
-            CauseCount("succeeded", None, 18, Decimal(15) + Decimal(sum(ODD)).scaleb(-12), 3),
-            CauseCount("failed", "timeout", 11, Decimal("0.0000275"), 0),
-            CauseCount("expired", "expired", 1, Decimal(0), 0),
+            CauseCount("succeeded", None, 18, Decimal(15) + Decimal(sum(ODD)).scaleb(-12), 3, 0),
+            CauseCount("failed", "timeout", 11, Decimal("0.0000275"), 0, 0),
+            CauseCount("expired", "expired", 1, Decimal(0), 0, 0),
         ]
 
 

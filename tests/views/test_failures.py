@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 import re
+from decimal import Decimal as D
 from typing import Any
 
 from django.urls import reverse
 
+from jobs import formats
 from jobs.engine.launch import new_token
 from jobs.engine.retry import retry
 from jobs.engine.view import standing_of
@@ -32,7 +34,31 @@ def test_groups_are_biggest_first_with_the_act_that_fits(job: Job) -> None:
     assert (page.n_failed, page.n_same, page.n_retrying) == (8, 6, 0)
     assert page.groups[0].wasted == 0
     assert page.groups[1].wasted > 0
-    assert page.wasted == sum(g.wasted for g in page.groups)
+    wasted = sum(g.wasted for g in page.groups)
+    assert page.cost_words == (
+        f"they cost {formats.usd(wasted, 4)} without an answer that can be used; whether 1 row was charged is not known (at most $0.0001)"
+    )
+
+
+def test_cost_of_rows_that_may_have_been_charged(people: Any, sandbox: Any, data_folder: Any, as_owner: Any) -> None:
+    """Nothing came back, so nobody may say that nothing was paid."""
+    job = make_job(people.home, people.owner, sandbox, model="gpt-6-luna+missing=3", n_rows=4)
+    most = formats.usd(D(job.batches.get().usage["unknown_usd"]))
+    said = f"whether 3 rows were charged is not known (at most {most})"
+    assert failures_page(job, files_of(job)).cost_words == said
+    assert [group.wasted_words for group in failures_page(job, files_of(job)).groups] == ["–"]
+    assert f"3</b> of 4 rows did not succeed; {said}." in as_owner.get(reverse("job-failures", args=[job.pk])).content.decode()
+    detail = as_owner.get(reverse("job-detail", args=[job.pk])).content.decode()
+    assert f"Beyond that, {said}." in detail
+    retry(job, people.owner, Wanted(causes=("missing",)), token=new_token())
+    settled(job)
+    assert "charged is not known" in as_owner.get(reverse("job-detail", args=[job.pk])).content.decode()
+
+
+def test_cost_of_rows_without_a_price_is_not_nothing(people: Any, sandbox: Any, data_folder: Any) -> None:
+    job = make_job(people.home, people.owner, sandbox, model="gpt-6.2-sol+errors=1,cutoff=2", n_rows=4)
+    page = failures_page(job, files_of(job))
+    assert (page.cost_words, [group.wasted_words for group in page.groups]) == ("what they cost is not known", ["–", "$0"])
 
 
 def test_page_shows_meaning_words_and_priced_buttons(job: Job, as_owner: Any) -> None:

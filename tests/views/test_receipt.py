@@ -11,10 +11,11 @@ import pytest
 
 from jobs.costs.prices import PriceSheet, Tier
 from jobs.costs.receipt import RoundUsage, Sums, receipt
+from jobs.engine.audit import audit_job
 from jobs.models import Job
 from jobs.queries.receipts import receipt_page
 from jobs.words import JobState, Lane, RoundReason
-from tests.jobs import make_job
+from tests.jobs import make_job, make_prompt
 
 D = Decimal
 
@@ -101,3 +102,49 @@ def test_so_far_while_it_runs(as_owner: Any, people: Any, sandbox: Any, data_fol
 def test_other_tenants_get_404(client: Any, people: Any, settled: Job) -> None:
     client.force_login(people.outsider, backend="django.contrib.auth.backends.ModelBackend")
     assert [client.get(f"/jobs/{settled.pk}/receipt{end}").status_code for end in ("/", ".json", ".csv")] == [404, 404, 404]
+
+
+def test_rows_of_unknown_billing_are_uncertain_with_a_bound(as_owner: Any, people: Any, sandbox: Any, data_folder: Any) -> None:
+    """Three rows that the answer never mentions: nothing of them is paid, and nobody may say that nothing was."""
+    found = make_job(people.home, people.owner, sandbox, model="gpt-6-luna+missing=3", n_rows=3)
+    batch = found.batches.get()
+    tier = PriceSheet.from_json(found.sheet).tiers("batch")[0]
+    dearest = max(tier.price(kind) for kind in ("input", "cached", "cache_write", "cache_write_1h"))
+    most = (batch.n_tokens * dearest + 3 * 200 * tier.output) / 1_000_000
+    url = f"/jobs/{found.pk}/receipt"
+    data = as_owner.get(f"{url}.json").json()
+    assert (data["paid"], data["wasted"], D(data["uncertain"]), data["uncertain_rows"]) == ("0", "0", most, 3)
+    assert (D(data["rounds"][0]["uncertain"]), data["rounds"][0]["uncertain_rows"], len(data["notes"])) == (most, 3, 1)
+    rows = list(csv.DictReader(io.StringIO(as_owner.get(f"{url}.csv").content.decode())))
+    assert [(row["kind"], row["billed"], row["tokens"], D(row["amount_usd"])) for row in rows[:1]] == [("rows", "unknown", "3", most)]
+    assert next(D(row["amount_usd"]) for row in rows if row["reason"] == "uncertain") == most
+    text = as_owner.get(f"{url}/").content.decode()
+    assert ("Whether 3 rows were charged is not known; see below. Nothing else was charged" in text, "3 rows whose answer" in text) == (
+        True,
+        True,
+    )
+    assert (batch.usage, audit_job(found)) == ({"unknown_rows": 3, "unknown_usd": f"{most.normalize():f}"}, [])
+
+
+def test_uncertain_without_a_bound_is_null(as_owner: Any, people: Any, sandbox: Any, data_folder: Any) -> None:
+    prompt = make_prompt(people.home, people.owner, max_output_tokens=None)
+    found = make_job(people.home, people.owner, sandbox, model="gpt-6-luna+missing=1", n_rows=3, prompt=prompt)
+    data = as_owner.get(f"/jobs/{found.pk}/receipt.json").json()
+    assert (data["uncertain"], data["uncertain_rows"], data["lines"][-1]["amount"]) == (None, 1, None)
+    assert "Uncertain</th>" in as_owner.get(f"/jobs/{found.pk}/receipt/").content.decode()
+
+
+def test_percent_is_of_exact_amounts_and_small_ones_add_up() -> None:
+    """Paid 0.0011343 against 0.0022686 is half, however it is rounded."""
+    rounds = [usage(1, sheet_of(batch="1", direct="2"), Sums(0, "paid", True, 1, {"input": 1000, "output": 134}))]
+    rounds += [usage(2, sheet_of(batch="1", direct="2"), Sums(0, "paid", False, 1, {"input": 1}))]
+    page = receipt_page(job(), receipt(rounds, n_rows=3, standings={"succeeded": 2}))
+    assert (page.paid, page.realtime, page.saved, page.saved_percent) == (D("0.001135"), D("0.002270"), D("0.001135"), "50 %")
+
+
+def test_unknown_price_is_said_apart_from_no_success() -> None:
+    unpriced = [usage(1, sheet_of(), sums(1000), sums(50, useful=False))]
+    page = receipt_page(job(), receipt(unpriced, n_rows=3, standings={"succeeded": 2}))
+    assert (page.wasted, page.no_per_thousand) == (None, "a price is not known")
+    nothing = [usage(1, sheet_of(batch="1", direct="2"), sums(1000, useful=False))]
+    assert receipt_page(job(), receipt(nothing, n_rows=3, standings={})).no_per_thousand == "so what 1,000 cost is not known"
