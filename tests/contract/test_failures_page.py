@@ -20,9 +20,7 @@ def functions(path: Path) -> frozenset[str]:
 
 def path_of(name: str) -> Path:
     """`collect` is tests/engine/test_collect.py, `money/test_budget` is tests/money/test_budget.py."""
-    if "/" in name:
-        return ROOT / "tests" / f"{name}.py"
-    return ROOT / "tests" / ("money" if name == "budget" else "engine") / f"test_{name}.py"
+    return ROOT / "tests" / (f"{name}.py" if "/" in name else f"engine/test_{name}.py")
 
 
 def test_every_entry_of_the_catalogue_is_there_once() -> None:
