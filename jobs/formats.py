@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 UNKNOWN = "–"
 
 _COMPACT = ((Decimal(10) ** 12, "T"), (Decimal(10) ** 9, "B"), (Decimal(10) ** 6, "M"), (Decimal(10) ** 3, "k"))
+_CENT = Decimal("0.01")
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -60,18 +61,26 @@ def usd(value: Decimal | None, places: int | None = None) -> str:
 
 
 def usd_range(low: Decimal | None, high: Decimal | None) -> str:
-    """A range of dollars, outwards: "$41–47" from $20 on, "$1.90–2.40" below, "$0.0042–0.0050" under $1."""
+    """A range of dollars, outwards: "$41–47" from $20 on, "$1.90–2.40" below, "$0.0421–0.0503" under $1, "under $0.01" for a trace;
+    "up to $0.0300" where the lower end is none that could be shown."""
     if low is None and high is None:
         return UNKNOWN
     if high is None:
         return f"{usd(low)} or more"
     if low is None:
         return f"at most {usd(high)}"
+    if 0 <= low <= high < _CENT and high:
+        return f"under {usd(_CENT, 2)}"
     places = 0 if high >= 20 else usd_places([high])
     first, last = _places(low, places, ROUND_FLOOR), _places(high, places, ROUND_CEILING)
     if first == last:
         return usd(last, places) if last else "$0"
-    return f"${first:,}–{last:,}"
+    return f"up to ${last:,}" if first == 0 else f"${first:,}–{last:,}"
+
+
+def about(amount: str) -> str:
+    """An estimate in a sentence: "about $41–47"; "under $0.01" and "up to $0.03" say as much already."""
+    return amount if amount.startswith(("under", "up to", "at most")) else f"about {amount}"
 
 
 def percent(done: int, total: int | None) -> str:

@@ -40,7 +40,13 @@ NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
         (f.usd_places([]), 2),
         (f.usd_range(Decimal("41.4"), Decimal("46.2")), "$41–47"),
         (f.usd_range(Decimal("1.901"), Decimal("2.391")), "$1.90–2.40"),
-        (f.usd_range(Decimal("0.0042"), Decimal("0.005")), "$0.0042–0.0050"),
+        (f.usd_range(Decimal("0.0421"), Decimal("0.05")), "$0.0421–0.0500"),
+        (f.usd_range(Decimal("0.0042"), Decimal("0.005")), "under $0.01"),
+        (f.usd_range(Decimal(0), Decimal("0.00001")), "under $0.01"),
+        (f.usd_range(Decimal("0.00002"), Decimal("0.03")), "up to $0.0300"),
+        (f.usd_range(Decimal(0), Decimal("1.5")), "up to $1.50"),
+        (f.about("$41–47"), "about $41–47"),
+        (f.about("under $0.01"), "under $0.01"),
         (f.usd_range(Decimal(5), Decimal(5)), "$5.00"),
         (f.usd_range(Decimal(0), Decimal(0)), "$0"),
         (f.usd_range(None, None), "–"),
@@ -94,7 +100,7 @@ def test_integers_read_back(value: int) -> None:
 @given(st.decimals(0, 10**7, places=6), st.decimals(0, 10**7, places=6))
 def test_a_shown_range_holds_the_real_one(one: Decimal, two: Decimal) -> None:
     low, high = sorted((one, two))
-    parts = [Decimal(part.replace(",", "").lstrip("$<")) for part in f.usd_range(low, high).split("–")]
+    parts = [Decimal(part.replace(",", "").lstrip("underpto $<")) for part in f.usd_range(low, high).split("–")]
     assert parts[0] <= low or len(parts) == 1
     assert parts[-1] >= high
 

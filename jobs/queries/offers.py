@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from jobs.costs.estimate import Estimate
-from jobs.formats import usd_range
+from jobs.formats import about, usd_range
 from jobs.models import Connection, Job, Workspace
 from jobs.providers.registry import abilities_of
 from jobs.words import Lane
@@ -163,7 +163,7 @@ def _line(offer: Offer, picked: str) -> Line:
     saving = offer.estimate.saving(Lane.BATCH)
     best = offer.best_lane
     said = ranges[best] or ranges[Lane.DIRECT]
-    amount = f"about {said} {'in batch' if best == Lane.BATCH and ranges[best] else 'in real time'}" if said else "price unknown"
+    amount = f"{about(said)} {'in batch' if best == Lane.BATCH and ranges[best] else 'in real time'}" if said else "price unknown"
     return Line(
         offer=offer,
         picked=offer.key == picked,
@@ -193,11 +193,11 @@ def bill_of(draft: Job, estimate: Estimate, left: int, pace: str = "") -> Bill:
         lanes=_lanes(draft.connection, estimate, ranges, pace),
         range=chosen,
         why=estimate.lanes[str(lane)].reason,
-        words=f"about {chosen}" if chosen else "price unknown",
+        words=about(chosen) if chosen else "price unknown",
         ceiling=None if ceiling is None else ceiling * part,
         saving=usd_range(saving[0] * part, saving[1] * part) if saving and saving[1] > 0 else "",
         realtime=ranges[str(Lane.DIRECT)],
-        button=f"Launch {rows}, about {chosen}" if chosen else f"Launch {rows}, price unknown",
+        button=f"Launch {rows}, {about(chosen)}" if chosen else f"Launch {rows}, price unknown",
     )
 
 

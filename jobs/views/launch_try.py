@@ -18,14 +18,13 @@ from jobs.engine import drafts, offers, pilot, preview
 from jobs.engine.cancel import stop_try
 from jobs.engine.preview import Rendered
 from jobs.errors import BadInput
-from jobs.formats import usd, usd_range
+from jobs.formats import about, usd, usd_range
 from jobs.forms.launch import TryChoice, TryForm
 from jobs.models import Job
 from jobs.views.launch import page, step, wants_part
 from jobs.words import Lane, OutcomeKind, PromptKind
 
 LIVE_SECONDS = 1
-SMALL = Decimal("0.0001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +175,4 @@ def _price(draft: Job, n: int) -> str:
         return ""
     part = Decimal(n) / draft.n_rows
     low, high = lane.low * part, None if lane.high is None else lane.high * part
-    if high is not None and low < SMALL:  # a range from nothing says less than its end
-        return f"at most {usd(max(high, SMALL))}"
-    return f"about {usd_range(low, high)}"
+    return about(usd_range(low, high))

@@ -190,7 +190,7 @@ def test_try_shows_rendered_rows_with_tokens(client: Any, people: Any, draft: Jo
     part = client.get(f"{at(draft, 'try')}?n=3&how=first", headers=HTMX)
     assert [row.rendered.user for row in part.context["rows"]] == [f"Sort: Where is parcel {n}?" for n in range(3)]
     assert all(row.tokens > 5 for row in part.context["rows"])
-    assert "Try 3 rows now, at most $0.00" in part.content.decode()
+    assert "Try 3 rows now, under $0.01" in part.content.decode()
     assert len(client.get(f"{at(draft, 'try')}?n=999&how=x", headers=HTMX).context["rows"]) == 20
     named = client.get(f"{at(draft, 'try')}?how=chosen&rows=3,+7-8,+99", headers=HTMX)
     assert [row.rendered.row for row in named.context["rows"]] == [2, 6, 7]
@@ -216,7 +216,7 @@ def test_review_says_the_act_and_keeps_the_terms(client: Any, people: Any, draft
     login(client, people.analyst)
     page = client.get(at(draft, "review"))
     bill = page.context["bill"]
-    assert bill.button == f"Launch 40 rows, about {bill.range}"
+    assert bill.button == f"Launch 40 rows, {bill.range}" == "Launch 40 rows, under $0.01"
     assert bill.button in page.content.decode()
     with django_assert_max_num_queries(12):
         client.get(at(draft, "review"))
@@ -236,6 +236,52 @@ def test_unknown_price_is_said_and_never_zero(client: Any, people: Any, draft: J
     text = client.get(at(draft, "review")).content.decode()
     assert "Launch 40 rows, price unknown" in text
     assert "$0" not in text
+
+
+def test_unknown_price_launches_only_knowingly(client: Any, people: Any, draft: Job) -> None:
+    own = make_connection(people.home, "Own", "http://127.0.0.1:8/v1", kind="openai-compatible", is_sandbox=False, seen=["llama-x"])
+    drafts.choose_model(draft, own, "llama-x", {})
+    login(client, people.analyst)
+    given = terms(draft, lane="direct")
+    assert client.get(at(draft, "review")).context["asks_unpriced"] is True
+    refused = client.post(at(draft, "go"), given)
+    assert refused.status_code == 422
+    assert "The price of this model is not known." in refused.content.decode()
+    assert Job.objects.get().state == "draft"
+    # A cap cannot be kept without a price: then an admin is asked, and the tick is not.
+    capped = client.post(at(draft, "review"), {**given, "cap_usd": "5"}, headers=HTMX)
+    assert (capped.context["asks_unpriced"], len(capped.context["crossings"])) == (False, 1)
+    assert client.post(at(draft, "go"), {**given, "unpriced": "1"})["Location"] == f"/jobs/{draft.pk}/"
+    assert Job.objects.get().state == "queued"
+
+
+def test_a_known_price_asks_for_nothing_more(client: Any, people: Any, draft: Job) -> None:
+    login(client, people.owner)
+    found = client.get(at(draft, "review"))
+    assert (found.context["asks_unpriced"], found.context["asks_approval"]) == (False, False)
+    page = found.content.decode()
+    assert '<fieldset class="ask" data-ask="unpriced" hidden disabled>' in page
+    assert '<fieldset class="ask" data-ask="approve" hidden disabled>' in page
+
+
+def test_terms_that_are_not_accepted_are_named_and_the_rest_stays(client: Any, people: Any, draft: Job) -> None:
+    login(client, people.analyst)
+    part = client.post(at(draft, "review"), {**TERMS, "max_attempts": "99"}, headers=HTMX)
+    assert part.status_code == 422
+    text = part.content.decode()
+    assert "<li>Attempts per row: Ensure this value is less than or equal to 10.</li>" in text
+    assert "data-focus" not in text  # who types on keeps the focus
+    assert (Job.objects.get().max_attempts, Job.objects.get().name) == (3, draft.name)
+
+
+@pytest.mark.parametrize("step", ["go", "discard"])
+def test_reload_after_a_refused_post_leads_back(client: Any, people: Any, draft: Job, step: str) -> None:
+    login(client, people.analyst)
+    back = {"go": at(draft, "review"), "discard": f"/launch/{draft.pk}/"}[step]
+    response = client.get(at(draft, step))
+    assert (response.status_code, response["Location"]) == (302, back)
+    assert Job.objects.get().state == "draft"
+    assert client.put(at(draft, step)).status_code == 405
 
 
 def test_launch_freezes_the_estimate_and_leads_to_the_job(client: Any, people: Any, draft: Job) -> None:
