@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from jobs.access import current_membership, current_workspace, get_connection, member
 from jobs.engine.connections import remove_connection, test_connection
@@ -20,6 +20,7 @@ from jobs.forms.connections import ConnectionForm
 from jobs.models import Connection
 from jobs.queries.connections import connection_line, connection_lines, learned_of
 from jobs.views.orphans import orphan_lines
+from jobs.views.posting import only_post
 from jobs.words import Role
 
 CRUMBS = ("Connections", "connection-list")
@@ -65,7 +66,7 @@ def connection_edit(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "jobs/connection.html", page, status=422 if request.method == "POST" else 200)
 
 
-@require_POST
+@only_post("connection-edit", "pk")
 @member()
 def connection_test(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One cheap call. For htmx: the row of the list, or the card of the page; else back to the page."""
@@ -79,7 +80,7 @@ def connection_test(request: HttpRequest, pk: UUID) -> HttpResponse:
     return redirect("connection-edit", pk=pk)
 
 
-@require_POST
+@only_post("connection-edit", "pk")
 @member()
 def connection_remove(request: HttpRequest, pk: UUID) -> HttpResponse:
     connection = _connection(request, pk, Role.ADMIN)

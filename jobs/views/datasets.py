@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from jobs import formats
 from jobs.access import current_workspace, get_dataset, get_dataset_version, get_upload, member
@@ -28,6 +28,7 @@ from jobs.queries import datasets as queries
 from jobs.rows.ingest import Reading, preview
 from jobs.rows.query import Filter, Query, RowFiles
 from jobs.rows.reading import ENCODINGS
+from jobs.views.posting import only_post
 from jobs.words import Role
 
 ROWS_PER_PAGE = 25
@@ -290,7 +291,7 @@ def dataset_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "jobs/dataset_settings.html", context, status=422 if form.errors else 200)
 
 
-@require_POST
+@only_post("dataset-detail", "pk")
 @member(Role.ANALYST)
 def dataset_archive(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Archive with archived=1, bring back with archived=0."""

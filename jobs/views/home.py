@@ -6,13 +6,14 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET
 
 from jobs.access import current_workspace, member
 from jobs.engine import samples
 from jobs.errors import BadInput
 from jobs.queries.home import first_of, home_of
 from jobs.views.live import of_workspace, rests_on
+from jobs.views.posting import only_post
 from jobs.words import Role
 
 LIVE_SECONDS, QUIET_SECONDS = 3, 20
@@ -35,7 +36,7 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "jobs/_home_live.html" if part else "jobs/home.html", page)
 
 
-@require_POST
+@only_post("home")
 @member(Role.ANALYST)
 def sample(request: HttpRequest) -> HttpResponse:
     """Sample table, prompt and a draft over both; asked twice, the same ones."""

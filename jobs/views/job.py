@@ -7,7 +7,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET
 
 from jobs.access import current_membership, get_job, member
 from jobs.engine.cancel import cancel
@@ -23,6 +23,7 @@ from jobs.rows.query import RowFiles
 from jobs.rows.schema import fields
 from jobs.views.job_acts import acts_of, usual_of
 from jobs.views.live import of_job, rests_on
+from jobs.views.posting import only_post
 from jobs.words import JobState, Role
 
 PER_PAGE = 50
@@ -111,7 +112,7 @@ def job_timeline(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "jobs/detail_timeline.html", context | {"frame": frame_of(job, "overview")})
 
 
-@require_POST
+@only_post("job-detail", "pk")
 @member(Role.ANALYST)
 def job_cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Ask for the end of a job."""

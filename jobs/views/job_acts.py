@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from jobs.access import get_job, member
 from jobs.engine import budget, decide, give_up, history, orphans, rescue
@@ -20,6 +20,7 @@ from jobs.queries.job import Facts, JobPage, Usual
 from jobs.queries.job_acts import rescue_of
 from jobs.queries.job_money import link
 from jobs.views.orphans import orphan_lines
+from jobs.views.posting import only_post
 from jobs.words import Role
 
 
@@ -43,7 +44,7 @@ def acts_of(job: Job, page: JobPage, usual: Usual | None) -> dict[str, Any]:
     }
 
 
-@require_POST
+@only_post("job-detail", "pk")
 @member(Role.ANALYST)
 def job_rescue(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The rest in real time, once per token."""
@@ -59,7 +60,7 @@ def job_rescue(request: HttpRequest, pk: UUID) -> HttpResponse:
     return redirect("job-detail", pk=job.pk)
 
 
-@require_POST
+@only_post("job-detail", "pk")
 @member(Role.ANALYST)
 def job_cap(request: HttpRequest, pk: UUID) -> HttpResponse:
     """A higher cap of the job."""
@@ -76,7 +77,7 @@ def job_cap(request: HttpRequest, pk: UUID) -> HttpResponse:
     return redirect("job-detail", pk=job.pk)
 
 
-@require_POST
+@only_post("job-detail", "pk")
 @member(Role.ADMIN)
 def job_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Let the job go over its cap and the workspace's."""

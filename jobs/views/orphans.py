@@ -10,13 +10,13 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from jobs.access import get_connection, member
 from jobs.engine import orphans
 from jobs.errors import BadInput
 from jobs.formats import count
 from jobs.models import Batch, Connection
+from jobs.views.posting import only_post
 from jobs.words import Role, remote_status
 
 MOST_SHOWN = 50
@@ -57,7 +57,7 @@ def orphan_lines(connection: Connection, found: orphans.Orphans) -> OrphanList:
     return OrphanList(tuple(lines), len(found.found) - len(shown), found.at, found.complete)
 
 
-@require_POST
+@only_post("connection-edit", "pk")
 @member(Role.ADMIN)
 def orphans_look(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Walk the provider's list now."""
@@ -71,7 +71,7 @@ def orphans_look(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _back(connection)
 
 
-@require_POST
+@only_post("connection-edit", "pk")
 @member(Role.ADMIN)
 def orphan_cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Ask the provider to end one."""
@@ -85,7 +85,7 @@ def orphan_cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _back(connection)
 
 
-@require_POST
+@only_post("connection-edit", "pk")
 @member(Role.ADMIN)
 def orphan_ignore(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Do not show one again."""

@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from jobs.access import current_workspace, get_job, get_prompt, member
 from jobs.costs.tokens import TokenModel
@@ -24,6 +24,7 @@ from jobs.models import Dataset, DatasetVersion, Job, Prompt, PromptVersion
 from jobs.queries import prompts as queries
 from jobs.rows.template import Problem, check, nearest
 from jobs.views.datasets import number_in, wants_part
+from jobs.views.posting import only_post
 from jobs.words import JobState, PromptKind, Role
 
 LONGEST_SHOWN = 20_000  # characters of a rendered text on the page
@@ -290,7 +291,7 @@ def prompt_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "jobs/prompt_settings.html", context, status=422 if form.errors else 200)
 
 
-@require_POST
+@only_post("prompt-detail", "pk")
 @member(Role.ANALYST)
 def prompt_archive(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Archive with archived=1, bring back with archived=0."""

@@ -14,9 +14,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from batchui import link
+from jobs.views.posting import only_post
 
 LINK_REFUSED = "That link was used already, is too old, or was opened on another machine. Start batchui again for a new one."
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -57,7 +58,7 @@ def sign_in_by_link(request: HttpRequest, token: str) -> HttpResponse:
     return redirect("/")
 
 
-@require_POST
+@only_post("home")
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
     logout(request)

@@ -14,8 +14,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET
 
+from jobs.views.posting import only_post
 from jobs.words import PENDING_LOOK, BatchState, Cause, JobState, OutcomeKind
 
 THEME_SECONDS = 365 * 24 * 3600
@@ -41,7 +42,7 @@ def styleguide(request: HttpRequest) -> HttpResponse:
     return render(request, "jobs/styleguide.html", _samples())
 
 
-@require_POST
+@only_post("home")
 def theme(request: HttpRequest) -> HttpResponse:
     """Remember light, dark or the system's theme in a cookie that the server reads, then go back."""
     chosen = request.POST.get("theme", "")

@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from jobs.access import current_membership, current_workspace, get_member, get_price, member, use_workspace
 from jobs.engine import members as engine
@@ -23,6 +23,7 @@ from jobs.errors import BadInput
 from jobs.forms.workspace import ROLE_MEANING, MemberForm, NewWorkspaceForm, PriceForm, RoleForm, WorkspaceForm, ZoneForm
 from jobs.models import PriceOverride
 from jobs.queries import workspace as queries
+from jobs.views.posting import only_post
 from jobs.words import ProviderKind, Role
 
 JOIN_KEY = "join-link"
@@ -59,7 +60,7 @@ def _members(request: HttpRequest, form: MemberForm, status: int = 200) -> HttpR
     return render(request, "jobs/workspace.html", page, status=status)
 
 
-@require_POST
+@only_post("workspace-detail")
 @member(Role.ADMIN)
 def member_add(request: HttpRequest) -> HttpResponse:
     form = MemberForm(request.POST)
@@ -77,7 +78,7 @@ def member_add(request: HttpRequest) -> HttpResponse:
     return redirect("workspace-detail")
 
 
-@require_POST
+@only_post("workspace-detail")
 @member()
 def member_role(request: HttpRequest, pk: int) -> HttpResponse:
     found, form = get_member(request, pk), RoleForm(request.POST)
@@ -94,7 +95,7 @@ def member_role(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("workspace-detail")
 
 
-@require_POST
+@only_post("workspace-detail")
 @member()
 def member_remove(request: HttpRequest, pk: int) -> HttpResponse:
     found = get_member(request, pk)
@@ -108,7 +109,7 @@ def member_remove(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("home" if myself else "workspace-detail")
 
 
-@require_POST
+@only_post("workspace-detail")
 @member()
 def member_link(request: HttpRequest, pk: int) -> HttpResponse:
     """Another join link for who has not come yet."""
@@ -161,7 +162,7 @@ def _settings(
     return render(request, "jobs/workspace_settings.html", page, status=status)
 
 
-@require_POST
+@only_post("workspace-settings")
 @member(Role.ADMIN)
 def workspace_save(request: HttpRequest) -> HttpResponse:
     form = WorkspaceForm(request.POST)
@@ -176,7 +177,7 @@ def workspace_save(request: HttpRequest) -> HttpResponse:
     return redirect("workspace-settings")
 
 
-@require_POST
+@only_post("workspace-settings")
 @member()
 def workspace_new(request: HttpRequest) -> HttpResponse:
     """Anyone may found a workspace; it is then the one they look at."""
@@ -193,7 +194,7 @@ def workspace_new(request: HttpRequest) -> HttpResponse:
     return redirect("workspace-detail")
 
 
-@require_POST
+@only_post("home")
 @member()
 def workspace_switch(request: HttpRequest) -> HttpResponse:
     try:
@@ -203,7 +204,7 @@ def workspace_switch(request: HttpRequest) -> HttpResponse:
     return redirect("/")
 
 
-@require_POST
+@only_post("workspace-settings")
 @member()
 def workspace_zone(request: HttpRequest) -> HttpResponse:
     """Times in a zone that the person chose, in this browser; empty: as the browser says."""
@@ -243,7 +244,7 @@ def _prices(request: HttpRequest, form: PriceForm, status: int = 200) -> HttpRes
     return render(request, "jobs/workspace_prices.html", page, status=status)
 
 
-@require_POST
+@only_post("price-list")
 @member(Role.ADMIN)
 def price_save(request: HttpRequest) -> HttpResponse:
     form = PriceForm(request.POST)
@@ -258,7 +259,7 @@ def price_save(request: HttpRequest) -> HttpResponse:
     return redirect("price-list")
 
 
-@require_POST
+@only_post("price-list")
 @member()
 def price_remove(request: HttpRequest, pk: int) -> HttpResponse:
     price = get_price(request, pk)
