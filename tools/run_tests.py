@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ONE = ["-p", "no:xdist"]
 # The engine's core once more on the other database: launch to settle, retry, cancel, tries of a draft.
 CORE = [f"tests/engine/test_{name}.py" for name in ("lease", "plan", "submit", "settle", "cancel", "decide")] + [
-    "tests/money/test_pilot.py"
+    "tests/money/test_pilot.py",
+    "tests/faults/test_machine.py",
 ]
 PARTS = {
     "unit": ["-m", "not (browser or serial or postgres)", "-n", os.environ.get("TEST_PROCESSES", "2"), "--dist", "loadscope"],

@@ -1,5 +1,7 @@
 """make soak: many jobs on a sandbox full of faults while real worker processes are killed at random, for some minutes; then the books.
 
+A third of the jobs goes by ordinary calls, and the queue loses, doubles and delays tasks (`tools/soak_queue.py`).
+
 Prints the crashes survived, the rows lost and the rows paid twice; exits with 1 unless both are 0, everything has ended and the audit
 finds nothing. A row counts as paid twice where the same request of the same round ran twice; a retry of a row is a round of its own.
 """
@@ -50,7 +52,7 @@ def prepare(folder: Path) -> None:
     os.environ.update(
         {
             "BATCHUI_DATA": str(folder / "data"),
-            "DJANGO_SETTINGS_MODULE": "batchui.settings",
+            "DJANGO_SETTINGS_MODULE": "tools.soak_settings",
             "BATCHUI_LEASE_SECONDS": "4",
             "BATCHUI_SANDBOX_ABSENCE_SECONDS": "6",
             "BATCHUI_BEAT_SECONDS": "2",
@@ -101,6 +103,7 @@ class Soak:
     def launch(self) -> None:
         from jobs.engine.ingest import receive
         from jobs.engine.launch import Plan, launch, new_token
+        from jobs.words import Lane
 
         self.n_jobs += 1
         kind = self.luck.choice(list(MODELS))
@@ -108,7 +111,11 @@ class Soak:
         upload = receive(self.workspace, None, filename=f"t{self.n_jobs}.csv", chunks=[content.encode()], at_once=True)
         assert upload.version is not None, upload.problem
         model = self.luck.choice(MODELS[kind])
-        launch(Plan(self.workspace, upload.version, self.prompt, self.connections[kind], model, token=new_token(), max_attempts=4), None)
+        lane = Lane.DIRECT if self.luck.random() < 0.3 else Lane.BATCH
+        plan = Plan(
+            self.workspace, upload.version, self.prompt, self.connections[kind], model, lane=lane, token=new_token(), max_attempts=4
+        )
+        launch(plan, None)
 
     def live(self) -> int:
         from jobs.engine.pump import LIVE_JOBS
@@ -170,9 +177,10 @@ class Soak:
         from jobs.models import Job
 
         jobs = list(Job.objects.all())
-        ran = Counter(row["custom_id"] for row in self.sandbox.control("executed") if row["paid"])
+        # An ordinary call has no id, and the text of each row is its own.
+        ran = Counter(row["custom_id"] or row["body"] for row in self.sandbox.control("executed") if row["paid"])
         twice = sum(n > 1 for n in ran.values())
-        lost = sum(job.n_rows - job.n_done for job in jobs) + self._uncounted(set(ran))
+        lost = sum(job.n_rows - job.n_done for job in jobs) + self._uncounted({name for name in ran if "-" in name})
         findings = [str(finding) for job in jobs for finding in audit_job(job)]
         open_jobs = self.live()
         print(f"seed {self.options.seed}: {len(jobs)} jobs, {sum(job.n_rows for job in jobs):,} rows, {len(ran):,} answers paid")
