@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from charset_normalizer import CharsetMatch, CharsetMatches, from_bytes
+from charset_normalizer import from_bytes
 
 from jobs.errors import BadTable, Where
 from jobs.rows.readers.source import Source
@@ -40,6 +40,29 @@ _FOREIGN = {
     b"\x28\xb5\x2f\xfd": "a zst file inside another",
 }
 _CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "iso8859_2", "koi8_r", "cp437", "cp850"]
+_SIGNS = frozenset("€–—‘’‚“”„…«»‹›°§©®™·×²³½¼•´¨\xa0")
+_CENTRAL = ("áčďéěíňóřšťúůýž", "ąćęłńóśźż", "áéíóöőúüű", "ăâîşţ", "čšžćđ", "áäčďéíĺľňóôŕšťúýž", "äöüß")
+_LATIN: dict[str, list[set[str]]] = {
+    page: [{*letters, *letters.upper(), *("İ" if "ı" in letters else "")} for letters in languages]
+    for page, languages in {
+        "cp1252": (
+            "äöüß",
+            "éèêëàâçîïôùûüœæÿ",
+            "áéíóúüñ¡¿ºª",
+            "áâãàçéêíóôõúüºª",
+            "àèéìíîòóùú",
+            "åäöæøéüà",
+            "áðéíóúýþæö",
+            "éëïöüèóá",
+            "çàèéíïòóúü",
+        ),
+        "cp1254": ("çğıöşüâîû",),
+        "cp1250": _CENTRAL,
+        "iso8859-2": _CENTRAL,
+        "cp1257": ("āčēģīķļņšūž", "ąčęėįšųūž", "äõöüšž"),
+    }.items()
+}
+_LATIN_ALIASES = {"iso8859_2": "iso8859-2"}
 _SEP = re.compile(f"sep=([{''.join(DELIMITERS)}])(\r\n?|\n)")  # Excel's own first line
 _NUMBER = re.compile(r"\s*[-+]?[\d.,' ]*\d[\d.,' ]*%?\s*|\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
 _DATE = re.compile(r"\s*\d{4}-\d{1,2}-\d{1,2}.*|\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{4}.*")
@@ -141,12 +164,13 @@ def _encoding(head: bytes, more: object) -> str:
         return wide
     decoder, seen, chunk = codecs.getincrementaldecoder("utf-8")("strict"), 0, head
     while chunk and seen < _ENCODING_SAMPLE:
+        following = next(more, b"")  # type: ignore[call-overload]
         try:
-            decoder.decode(chunk)
+            decoder.decode(chunk, final=not following)
         except UnicodeDecodeError:
             return _code_page(chunk)
         seen += len(chunk)
-        chunk = next(more, b"")  # type: ignore[call-overload]
+        chunk = following
     return "utf-8"
 
 
@@ -160,12 +184,19 @@ def _code_page(chunk: bytes) -> str:
     sample = b"\n".join(lines)[:65_536]
     if japanese := next(filter(partial(_has_kana, sample), ("cp932", "euc-jp")), None):
         return japanese
-    matches = from_bytes(sample, cp_isolation=_CODE_PAGES, enable_fallback=False)
-    best = matches.best()
-    if best is None or _western(sample, matches, best):
-        # Five bytes have no character in Windows-1252; all have one in Latin-1.
-        return "latin-1" if any(byte in chunk for byte in b"\x81\x8d\x8f\x90\x9d") else "cp1252"
-    return best.encoding.replace("_", "-")
+    best = from_bytes(sample, cp_isolation=_CODE_PAGES, enable_fallback=False).best()
+    guess = _LATIN_ALIASES.get(best.encoding, best.encoding.replace("_", "-")) if best is not None else "cp1252"
+    if guess in _LATIN or sample.decode("cp1252", errors="replace") == sample.decode(guess, errors="replace"):
+        guess = max(_LATIN, key=lambda page: _plausible(sample, page))  # the first of equals: Windows-1252, by far the commonest
+    # Five bytes have no character in Windows-1252; all have one in Latin-1.
+    return "latin-1" if guess == "cp1252" and any(byte in chunk for byte in b"\x81\x8d\x8f\x90\x9d") else guess
+
+
+def _plausible(sample: bytes, page: str) -> float:
+    """How much of what is not ASCII are letters of one of the languages that are written in a code page."""
+    foreign = Counter(character for character in sample.decode(page, errors="replace") if character > "\x7f" and character not in _SIGNS)
+    n = sum(foreign.values())
+    return max(sum(foreign[letter] for letter in letters) / n for letters in _LATIN[page]) if n else 1.0
 
 
 def _has_kana(sample: bytes, encoding: str) -> bool:
@@ -177,13 +208,6 @@ def _has_kana(sample: bytes, encoding: str) -> bool:
     foreign = [character for character in text if character > "\x7f"]
     n_kana = sum("\u3041" <= character <= "\u3096" for character in foreign)
     return n_kana >= 5 and n_kana * 10 >= len(foreign)
-
-
-def _western(sample: bytes, matches: CharsetMatches, best: CharsetMatch) -> bool:
-    """Windows-1252, by far the commonest, wins where the text is the same under the best guess, or as likely."""
-    if any(one.encoding == "cp1252" and (one.chaos, -one.coherence) <= (best.chaos, -best.coherence) for one in matches):
-        return True
-    return sample.decode("cp1252", errors="replace") == sample.decode(best.encoding, errors="replace")
 
 
 def _sample_text(head: bytes, encoding: str) -> str:
