@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 import pyarrow as pa
@@ -233,18 +234,31 @@ def _field_values(answers: list[str | None], fields: Sequence[str]) -> list[list
     return [[each.get(name) for each in parsed] for name in fields]
 
 
+_DECODER = json.JSONDecoder(parse_float=JsonFloat)  # keeps `1.50` and 20-digit numbers as they stand
+_raws_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 def _object(answer: str) -> dict[str, Any]:
+    """The fields of an answer; numbers with a fraction as they stand. Empty for what is no object."""
     try:
         found = orjson.loads(answer)
-        if isinstance(found, dict) and not any(isinstance(value, (float, dict, list)) for value in found.values()):
-            return found
-    except ValueError:
+        kinds = set(map(type, found.values())) if isinstance(found, dict) else {list}
+        if list not in kinds and dict not in kinds:
+            return _as_written(found, _raws_of(answer)) if float in kinds else found
+    except (ValueError, msgspec.DecodeError):
         pass  # numbers beyond a float and halves of characters are JSON too
     try:
-        found = json.loads(answer, parse_float=JsonFloat)  # keeps `1.50` and 20-digit numbers as they stand
+        found = _DECODER.decode(answer)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and not _deeper(found, _DEEPEST) else {}
+
+
+def _as_written(found: dict[str, Any], raws: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    for name, value in found.items():
+        if type(value) is float:
+            found[name] = JsonFloat(bytes(raws[name]).decode())
+    return found
 
 
 def _deeper(value: Any, levels: int) -> bool:

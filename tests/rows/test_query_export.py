@@ -13,12 +13,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.rows import digest
-from jobs.rows.export import Export, csv_chunks, jsonl_chunks, write_export
+from jobs.rows.export import Export, _object, csv_chunks, jsonl_chunks, write_export
 from jobs.rows.outcomes import OutcomeWriter, merge_standings
 from jobs.rows.query import CauseCount, Filter, Query, RowFiles, connect
 from jobs.rows.render import selected_rows
+from jobs.rows.values import JsonFloat, text_of
 
 N = 40
 TEXTS = [
@@ -365,3 +368,33 @@ def test_defused_cells_can_be_told_apart(tmp_path: Path) -> None:
     defused = [line["t"] for line in csv.DictReader(io.StringIO(b"".join(chunks).decode(), newline=""))]
     harmless = {"-5", "+49 171", "-1.5e3", "a=b", "5%", "'a", "−5"}
     assert defused == [text if text in harmless else "'" + text for text in texts]
+
+
+_NUMBERS = ["1.50", "-0.0", "1e5", "1E-7", "123456789012345678901234567890", "0.1000000000000000055", "1e999", "-0", "12"]
+_NUMBERS += [f" {number} " for number in _NUMBERS]
+_OTHERS = ['"1.5"', "null", "true", '"\\ud800"', "[1.50]", '{"x": 2.0}']
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    parts=st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", "ä", "\\u0061", 'q\\"']),
+            st.sampled_from(_NUMBERS + _OTHERS),
+        ),
+        max_size=4,
+    )
+)
+def test_fields_of_answers_are_as_the_careful_reader_says(parts: list[tuple[str, str]]) -> None:
+    answer = "{" + ", ".join(f'"{name}":{value}' for name, value in parts) + "}"
+    carefully = json.loads(answer, parse_float=JsonFloat)
+    assert {name: to_text(value) for name, value in _object(answer).items()} == {name: to_text(value) for name, value in carefully.items()}
+
+
+def to_text(value: Any) -> tuple[bool, str]:
+    return value is None, text_of(value)
+
+
+@pytest.mark.parametrize("answer", ["[1.5]", "1.5", "null", "{", '{"a": NaN}x', "\ufeff{}"])
+def test_what_is_no_object_has_no_fields(answer: str) -> None:
+    assert _object(answer) == {}
