@@ -213,7 +213,9 @@ def _own_values(own: pa.Table, fields: Sequence[str]) -> list[list[Any]]:
 
 def money_texts(column: pa.ChunkedArray) -> list[str | None]:
     """Dollars of a decimal128(24, 12) column as plain decimals without trailing zeros, exactly; None where unknown."""
-    return [None if pico is None else _plain(pico) for pico in pico_of(column)]
+    amounts = pico_of(column)
+    texts = {pico: None if pico is None else _plain(pico) for pico in set(amounts)}  # most rows cost one of few amounts
+    return [texts[pico] for pico in amounts]
 
 
 def _plain(pico: int) -> str:
