@@ -1,7 +1,7 @@
 """What pages ask of all rows, as columns of its own: the fields of the answers, and the text that a search looks through.
 
 A digest stands beside its outcome, standings or table file and is derived from it: it may be thrown away, is made again where it is
-missing, and is never what money or exports are made of. Its name holds what it was made of and how, so that it cannot be taken for
+missing, and is never what counters or money are made of. Its name holds what it was made of and how, so that it cannot be taken for
 another's; it has that name only once it is whole.
 """
 
