@@ -24,7 +24,8 @@ from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
 from jobs.errors import BadInput
-from jobs.models import Batch, Job, Membership, Round, Workspace
+from jobs.models import Batch, Connection, Job, Membership, Round, Workspace
+from jobs.queries.sandbox import counted_batches, counted_jobs, counts
 from jobs.words import TOKEN_KINDS, BatchState, JobState, Lane, Role, RoundReason
 
 IN_FLIGHT = [BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.SUBMITTED, BatchState.ENDED, BatchState.FETCHED]
@@ -61,8 +62,8 @@ def month_start(now: datetime | None = None) -> datetime:
 
 
 def spent_this_month(workspace: Workspace) -> Decimal:
-    """What batches that settled this month cost."""
-    closed = Batch.objects.filter(job__workspace=workspace, settled_at__gte=month_start())
+    """What batches that settled this month cost, as far as it is real money."""
+    closed = Batch.objects.filter(counted_batches(), job__workspace=workspace, settled_at__gte=month_start())
     return closed.aggregate(total=Sum("paid_usd"))["total"] or Decimal(0)
 
 
@@ -76,8 +77,7 @@ def in_flight(workspace: Workspace, job: Job | None = None, without: Batch | Non
     """The most that batches under way can still cost. To be asked before what is paid: a batch that settles in between then counts twice,
     and not never."""
     flying = Batch.objects.filter(_flying(), job__workspace=workspace)
-    if job is not None:
-        flying = flying.filter(job=job)
+    flying = flying.filter(counted_batches()) if job is None else flying.filter(job=job)
     if without is not None:
         flying = flying.exclude(pk=without.pk)
     return flying.aggregate(total=Sum("reserve_usd"))["total"] or Decimal(0)
@@ -124,7 +124,7 @@ def _over_job_cap(batch: Batch, job: Job, workspace: Workspace) -> str:
 
 def _over_monthly_cap(batch: Batch, workspace: Workspace) -> str:
     cap = workspace.monthly_cap_usd
-    if cap is None:
+    if cap is None or not counts(batch.connection):
         return ""
     words = f"the workspace's cap of {formats.usd(cap)} for this month"
     if batch.reserve_usd is None:  # but for a try: its few rows are how a bound is learned
@@ -151,10 +151,17 @@ def _held(cap: str, paid: Decimal, flying: Decimal, most: Decimal) -> str:
 
 
 def crossings(
-    workspace: Workspace, estimate: Estimate, lane: Lane, cap: Decimal | None, paid: Decimal = Decimal(0), left: int | None = None
+    workspace: Workspace,
+    estimate: Estimate,
+    lane: Lane,
+    cap: Decimal | None,
+    paid: Decimal = Decimal(0),
+    left: int | None = None,
+    connection: Connection | None = None,
 ) -> list[Crossing]:
     """The caps that a launch with this estimate would cross at its upper end. The estimate is for the whole table; `left` are the rows
-    that are still to be sent, and `paid` is what those cost that a pilot has done."""
+    that are still to be sent, and `paid` is what those cost that a pilot has done. The month's cap is not for a `connection` that is a
+    sandbox beside real ones."""
     found: list[Crossing] = []
     high = estimate.lanes[lane.value].high
     if high is not None and left is not None and estimate.n_rows:
@@ -164,7 +171,7 @@ def crossings(
     if cap is not None and high is not None and paid + high > cap:
         found.append(Crossing(f"It may cost up to {formats.usd(paid + high)}, above its cap of {formats.usd(cap)}."))
     monthly = workspace.monthly_cap_usd
-    if monthly is not None:
+    if monthly is not None and (connection is None or counts(connection)):
         flying = committed(workspace)
         spent = spent_this_month(workspace)
         if high is None:
@@ -172,7 +179,7 @@ def crossings(
                 Crossing(f"What this job costs has no known upper end, and the workspace has a cap of {formats.usd(monthly)} a month.")
             )
         elif spent + flying + high > monthly:
-            told = f"{formats.usd(spent)} are spent, up to {formats.usd(flying)} are under way"
+            told = f"{formats.usd(spent)} spent, up to {formats.usd(flying)} under way"
             found.append(
                 Crossing(
                     f"With up to {formats.usd(high)} for this job, the workspace's {formats.usd(monthly)} "
@@ -266,9 +273,12 @@ def committed(workspace: Workspace) -> Decimal:
     """What is promised already: of each job that is launched and not finished the upper end less what it has paid, or what it has under
     way where that is more (a retry); and what is under way of all others, tries among them."""
     flying = dict(
-        Batch.objects.filter(_flying(), job__workspace=workspace).order_by().values_list("job").annotate(total=Sum("reserve_usd"))
+        Batch.objects.filter(_flying(), counted_batches(), job__workspace=workspace)
+        .order_by()
+        .values_list("job")
+        .annotate(total=Sum("reserve_usd"))
     )
-    live = Job.objects.filter(workspace=workspace, launched_at__isnull=False).exclude(
+    live = Job.objects.filter(counted_jobs(), workspace=workspace, launched_at__isnull=False).exclude(
         state__in=[JobState.DRAFT, *(state for state in JobState if state.terminal)]
     )
     total = Decimal(0)

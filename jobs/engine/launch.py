@@ -90,7 +90,8 @@ def _check_budget(plan: Plan, draft: Job | None, chosen: Chosen | None) -> None:
         raise BadInput("There is a cap, and no estimate to hold against it.", "Go back to the model table.")
     paid = draft.paid_usd if draft else Decimal(0)
     left = len(chosen.rows) if chosen is not None else None
-    if found := budget.crossings(workspace, Estimate.from_json(plan.estimate), Lane(plan.lane), plan.cap_usd, paid, left):
+    estimate = Estimate.from_json(plan.estimate)
+    if found := budget.crossings(workspace, estimate, Lane(plan.lane), plan.cap_usd, paid, left, plan.connection):
         raise BadInput(
             " ".join(each.words for each in found), "Raise the cap, choose fewer rows or a smaller model, or ask an admin to approve it."
         )

@@ -26,10 +26,12 @@ class CostsForm(forms.Form):
     by = forms.ChoiceField(choices=list(DIMENSIONS.items()), required=False)
     sort = forms.ChoiceField(choices=_SORTS, required=False)
     page = forms.IntegerField(required=False, min_value=1, max_value=10**6)
+    sandbox = forms.BooleanField(required=False)
     table = forms.ChoiceField(choices=list(TABLES.items()), required=False)
 
     def filters(self) -> Filters:
         """What a valid form says."""
         data: dict[str, Any] = self.cleaned_data
         chosen = {name: data[name] for name in PATHS if data.get(name) not in (None, "")}
-        return Filters(data["period"] or "30", chosen, data["by"] or "model", data["sort"] or "-launched", data["page"] or 1)
+        by, sort = data["by"] or "model", data["sort"] or "-launched"
+        return Filters(data["period"] or "30", chosen, by, sort, data["page"] or 1, bool(data["sandbox"]))

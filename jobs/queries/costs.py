@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from jobs.charts import Chart, Series, bars_by_category, bars_by_day, scatter
 from jobs.models import Batch, Job, Workspace
+from jobs.queries.sandbox import counted_jobs, kinds_of
 from jobs.words import JobState
 
 PERIODS = {
@@ -62,6 +63,7 @@ class Filters:
     by: str = "model"
     sort: str = "-launched"
     page: int = 1
+    sandbox: bool = False  # its jobs too, where there is a real connection beside it
 
 
 @dataclass(slots=True)
@@ -151,11 +153,19 @@ class Costs:
     jobs: list[JobLine]
     n_jobs: int
     anything: bool
+    has_sandbox: bool
+    has_real: bool
+
+    @property
+    def only_sandbox(self) -> bool:
+        """Whether none of it is real money."""
+        return self.has_sandbox and not self.has_real
 
 
 def costs_of(workspace: Workspace, filters: Filters) -> Costs:
-    """In five queries, however many jobs there are."""
-    cells = _cells(workspace, filters.period)
+    """In six queries, however many jobs there are."""
+    cells = _cells(workspace, filters)
+    has_sandbox, has_real = kinds_of(workspace)
     mine = [cell for cell in cells if all(str(cell[PATHS[name]]) == str(value) for name, value in filters.chosen.items())]
     total, groups = _total(mine), _groups(mine, filters.by)
     jobs = _matching(workspace, filters)
@@ -169,6 +179,8 @@ def costs_of(workspace: Workspace, filters: Filters) -> Costs:
         jobs=_lines(jobs, filters.sort, filters.page),
         n_jobs=total.n_jobs,
         anything=bool(cells),
+        has_sandbox=has_sandbox,
+        has_real=has_real,
     )
 
 
@@ -185,26 +197,28 @@ def bounds(period: str, now: datetime) -> tuple[datetime | None, datetime | None
     return (today.replace(month=1, day=1), None) if period == "year" else (None, None)
 
 
-def _spent(workspace: Workspace, period: str) -> QuerySet[Any]:
+def _spent(workspace: Workspace, filters: Filters) -> QuerySet[Any]:
     """Jobs of a period that were launched, or whose pilot spent something."""
     idle = Q(state=JobState.DRAFT, paid_usd=0, n_unpriced=0)
     found = Job.objects.filter(workspace=workspace).exclude(idle).annotate(at=Coalesce("launched_at", "created_at"))
-    start, end = bounds(period, timezone.now())
+    if not filters.sandbox:
+        found = found.filter(counted_jobs())
+    start, end = bounds(filters.period, timezone.now())
     if start is not None:
         found = found.filter(at__gte=start)
     return found.filter(at__lt=end) if end is not None else found
 
 
 def _matching(workspace: Workspace, filters: Filters) -> QuerySet[Any]:
-    return _spent(workspace, filters.period).filter(**{PATHS[name]: value for name, value in filters.chosen.items()})
+    return _spent(workspace, filters).filter(**{PATHS[name]: value for name, value in filters.chosen.items()})
 
 
-def _cells(workspace: Workspace, period: str) -> list[dict[str, Any]]:
+def _cells(workspace: Workspace, filters: Filters) -> list[dict[str, Any]]:
     """Sums by every combination of what can be filtered, made by the database."""
     keys = list(dict.fromkeys([*PATHS.values(), *NAMES.values(), "unpriced"]))
     unpriced = Case(When(n_unpriced__gt=0, then=Value(1)), default=Value(0))
     done = Sum("n_succeeded") + Sum("n_invalid") + Sum("n_failed") + Sum("n_expired") + Sum("n_cancelled") + Sum("n_missing")
-    found = _spent(workspace, period).annotate(unpriced=unpriced).order_by().values(*keys)
+    found = _spent(workspace, filters).annotate(unpriced=unpriced).order_by().values(*keys)
     sums = {"rows": Sum("n_rows"), "succeeded": Sum("n_succeeded"), "paid": Sum("paid_usd"), "realtime": Sum("realtime_usd")}
     return list(found.annotate(n_jobs=Count("pk"), done=done, wasted=Sum("wasted_usd"), **sums))
 
@@ -235,6 +249,8 @@ def days_chart(workspace: Workspace, filters: Filters) -> Chart | None:
     """Paid and saved by the day on which answers were collected; None without any."""
     start, end = bounds(filters.period, timezone.now())
     wanted = Q(job__workspace=workspace, settled_at__isnull=False) & Q(**{f"job__{PATHS[n]}": v for n, v in filters.chosen.items()})
+    if not filters.sandbox:
+        wanted &= Q(job__in=Job.objects.filter(counted_jobs(), workspace=workspace))
     batches = Batch.objects.filter(wanted).annotate(at=Coalesce("job__launched_at", "job__created_at"))
     if start is not None:
         batches = batches.filter(at__gte=start)
@@ -316,7 +332,7 @@ def all_lines(workspace: Workspace, filters: Filters) -> list[JobLine]:
 
 
 def groups_of(workspace: Workspace, filters: Filters) -> list[Sums]:
-    cells = _cells(workspace, filters.period)
+    cells = _cells(workspace, filters)
     return _groups([c for c in cells if all(str(c[PATHS[n]]) == str(v) for n, v in filters.chosen.items())], filters.by)
 
 

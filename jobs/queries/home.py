@@ -13,6 +13,7 @@ from django.utils import timezone
 from jobs.formats import usd, usd_places
 from jobs.models import Batch, Connection, Dataset, Job, Prompt, Workspace
 from jobs.queries.job_list import LIVE, Line, line_of, needs_person
+from jobs.queries.sandbox import counted_batches, counted_jobs
 from jobs.words import JobState
 
 MOST_NEEDS, MOST_LIVE, MOST_RECENT, MOST_DRAFTS = 6, 8, 8, 3
@@ -20,7 +21,8 @@ MOST_NEEDS, MOST_LIVE, MOST_RECENT, MOST_DRAFTS = 6, 8, 8, 3
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Dollars of the whole workspace; `unpriced` counts paid rows whose price is unknown, which are in no sum."""
+    """Dollars of the whole workspace; `unpriced` counts paid rows whose price is unknown, which are in no sum. `n_jobs` are all jobs,
+    `n_counted` those whose money counts. `sandbox`: there is nothing but the sandbox, so none of it is real."""
 
     paid: Decimal
     realtime: Decimal
@@ -28,6 +30,8 @@ class Money:
     unpriced: int
     n_succeeded: int
     n_jobs: int
+    n_counted: int = 0
+    sandbox: bool = False
 
     @property
     def saved(self) -> Decimal:
@@ -42,16 +46,20 @@ class Money:
     def saved_note(self) -> str:
         if self.share is None:
             return "against real time, once rows are paid"
-        return f"{self.share} % of the {usd(self.realtime, 2)} that real time costs"
+        return f"{self.share} % of the {usd(self.realtime, 2)} that real time costs{self.unreal}"
 
     @property
     def month_note(self) -> str:
         left_out = f"; {self.unpriced:,} rows without a known price are not in it" if self.unpriced else ""
-        return f"{usd(self.paid, 2)} in all{left_out}"
+        return f"{usd(self.paid, 2)} in all{left_out}{self.unreal}"
+
+    @property
+    def unreal(self) -> str:
+        return "; sandbox, no real money" if self.sandbox else ""
 
     @property
     def jobs_note(self) -> str:
-        return f"by {self.n_jobs:,} job{'' if self.n_jobs == 1 else 's'}"
+        return f"by {self.n_counted:,} job{'' if self.n_counted == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +120,29 @@ def home_of(workspace: Workspace, user_id: int) -> Home:
     live = [line_of(job) for job in jobs.filter(state__in=LIVE).order_by("-launched_at", "pk")[:MOST_LIVE]]
     ended = jobs.exclude(state__in=[*LIVE, JobState.DRAFT]).order_by("-finished_at", "pk")[:MOST_RECENT]
     drafts = list(jobs.filter(state=JobState.DRAFT, created_by_id=user_id).order_by("-created_at")[:MOST_DRAFTS])
-    broken = list(Connection.objects.filter(workspace=workspace, archived_at__isnull=True).exclude(problem="").order_by("name"))
+    connections = list(Connection.objects.filter(workspace=workspace).order_by("name"))
+    broken = [each for each in connections if each.archived_at is None and each.problem]
+    counted = counted_jobs()
     totals = Job.objects.filter(workspace=workspace).exclude(state=JobState.DRAFT).aggregate(
         n=Count("pk"), needs=Count("pk", filter=needs_person(now)), live=Count("pk", filter=Q(state__in=LIVE)),
-        paid=Sum("paid_usd"), realtime=Sum("realtime_usd"), unpriced=Sum("n_unpriced"), succeeded=Sum("n_succeeded"),
-        changes=Sum("version"),
+        paid=Sum("paid_usd", filter=counted), realtime=Sum("realtime_usd", filter=counted), unpriced=Sum("n_unpriced", filter=counted),
+        succeeded=Sum("n_succeeded", filter=counted), n_counted=Count("pk", filter=counted), changes=Sum("version"),
     )  # fmt: skip
     month = timezone.localtime(now).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    spent = Batch.objects.filter(job__workspace=workspace, settled_at__gte=month).aggregate(paid=Sum("paid_usd"))["paid"]
+    batches = Batch.objects.filter(counted_batches(), job__workspace=workspace, settled_at__gte=month)
+    spent = batches.aggregate(paid=Sum("paid_usd"))["paid"]
     zero = Decimal(0)
     money = Money(
-        totals["paid"] or zero, totals["realtime"] or zero, spent or zero, totals["unpriced"] or 0, totals["succeeded"] or 0, totals["n"]
+        paid=totals["paid"] or zero,
+        realtime=totals["realtime"] or zero,
+        month=spent or zero,
+        unpriced=totals["unpriced"] or 0,
+        n_succeeded=totals["succeeded"] or 0,
+        n_jobs=totals["n"],
+        n_counted=totals["n_counted"],
+        sandbox=bool(connections) and all(each.is_sandbox for each in connections),
     )
-    seen = [totals, spent, [(d.pk, d.version) for d in drafts], [(c.pk, c.problem) for c in broken]]
+    seen = [money.sandbox, totals, spent, [(d.pk, d.version) for d in drafts], [(c.pk, c.problem) for c in broken]]
     mark = hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
     recent = [line_of(job) for job in ended]
     return Home(needs, totals["needs"], live, totals["live"], recent, drafts, broken, money, month, mark)

@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Sum
 from django.utils import timezone
 
 from jobs.models import AuditEntry, Batch, Membership, PriceOverride, Workspace
+from jobs.queries.sandbox import counted_batches, only_sandbox
 from jobs.words import TOKEN_KIND_LABELS, ProviderKind, Role
 
 LOG_PAGE = 50
@@ -43,6 +44,7 @@ class Month:
 
     paid: Decimal
     cap: Decimal | None
+    sandbox: bool  # there is nothing but the sandbox, so it is no real money
 
     @property
     def over(self) -> bool:
@@ -82,8 +84,9 @@ def members_of(workspace: Workspace, me: Any) -> list[Member]:
 
 def month_of(workspace: Workspace) -> Month:
     start = timezone.localtime().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    paid = Batch.objects.filter(job__workspace=workspace, settled_at__gte=start).aggregate(sum=Sum("paid_usd"))["sum"]
-    return Month(paid or Decimal(0), workspace.monthly_cap_usd)
+    counted = Batch.objects.filter(counted_batches(), job__workspace=workspace, settled_at__gte=start)
+    paid = counted.aggregate(sum=Sum("paid_usd"))["sum"]
+    return Month(paid or Decimal(0), workspace.monthly_cap_usd, only_sandbox(workspace))
 
 
 def overrides_of(workspace: Workspace) -> list[Override]:

@@ -119,8 +119,11 @@ def _controls(given: QueryDict, filters: Filters, found: Costs) -> dict[str, Any
     for name, value in filters.chosen.items():
         words = dict(found.options[name]).get(str(value), "another")
         active.append((f"{_FILTER_WORDS[name]}: {words}", _url(given, "costs", **{name: None})))
+    if filters.sandbox:
+        active.append(("With the sandbox", _url(given, "costs", sandbox=None)))
     return {
         "selects": selects,
+        "unreal": "; sandbox, no real money" if found.only_sandbox else "; some of it is the sandbox's, no real money" * filters.sandbox,
         "active": active,
         "periods": list(PERIODS.items()),
         "tabs": [{"label": label, "url": _url(given, by=by), "current": by == filters.by} for by, label in DIMENSIONS.items()],

@@ -21,6 +21,7 @@ from jobs.models import Job
 from jobs.queries.compare import compare_url
 from jobs.queries.job import NOTHING, frame_of
 from jobs.queries.receipts import csv_rows, receipt_page
+from jobs.queries.sandbox import is_sandbox
 from jobs.views.live import of_job, rests_on
 from jobs.words import TOKEN_KIND_LABELS, TOKEN_KINDS, JobState, Lane
 
@@ -39,6 +40,7 @@ def job_receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
     page = {
         "job": job,
         "state": JobState(job.state),
+        "sandbox": is_sandbox(job),
         "page": found,
         "live": 0 if found.over else LIVE_SECONDS,
         "sheets": [_sheet(sheet) for sheet in found.receipt.prices],
@@ -68,6 +70,7 @@ def receipt_json(request: HttpRequest, pk: UUID) -> HttpResponse:
         "prompt": str(job.prompt_version) if job.prompt_version else None,
         "launched_at": job.launched_at,
         "finished_at": job.finished_at,
+        "sandbox": is_sandbox(job),
         "so_far": not JobState(job.state).terminal,
     }
     response = JsonResponse({"job": about, **receipt_of(job).to_json()}, json_dumps_params={"indent": 2, "ensure_ascii": False})

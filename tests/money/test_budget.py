@@ -123,3 +123,26 @@ def test_rows_of_a_pilot_are_not_held_against_the_cap_twice(plan: Plan, people: 
     paid, cap = high(plan) / 2, high(plan) * Decimal("1.1")
     assert budget.crossings(people.home, estimate, Lane.BATCH, cap, paid, 15) == []
     assert len(budget.crossings(people.home, estimate, Lane.BATCH, cap, paid, 30)) == 1
+
+
+def test_sandbox_beside_a_real_connection_is_not_held_against_the_months_cap(plan: Plan, people: Any) -> None:
+    people.home.monthly_cap_usd = high(plan) / 1000
+    people.home.save()
+    Connection.objects.create(workspace=people.home, name="Real", kind="openai")
+    job = settled(launch(plan, people.owner))
+    assert (job.state, job.paid_usd > 0) == (JobState.COMPLETED, True)
+    assert (budget.spent_this_month(people.home), budget.committed(people.home)) == (0, 0)
+
+
+def test_a_jobs_own_cap_holds_on_the_sandbox_too(plan: Plan, people: Any) -> None:
+    Connection.objects.create(workspace=people.home, name="Real", kind="openai")
+    plan.cap_usd = high(plan) / 2
+    with pytest.raises(BadInput, match="above its cap"):
+        launch(plan, people.owner)
+
+
+def test_alone_the_sandbox_counts(plan: Plan, people: Any) -> None:
+    people.home.monthly_cap_usd = high(plan) / 1000
+    people.home.save()
+    with pytest.raises(BadInput, match="this month would be crossed"):
+        launch(plan, people.owner)

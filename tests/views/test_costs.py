@@ -138,3 +138,35 @@ def test_periods_begin_at_midnight_of_the_person() -> None:
 def test_query_count_does_not_grow(as_owner: Any, people: Any, jobs: Any, django_assert_max_num_queries: Any) -> None:
     with django_assert_max_num_queries(12):
         as_owner.get("/costs/?period=all&by=prompt")
+
+
+def test_the_sandbox_counts_only_where_there_is_nothing_else(as_owner: Any, people: Any, jobs: Any) -> None:
+    Connection.objects.update(is_sandbox=True)
+    page = as_owner.get("/costs/?period=all").content.decode()
+    assert (page.count("; sandbox, no real money"), "$541.00" in page, 'name="sandbox"' in page) == (4, True, False)
+    month = as_owner.get("/workspace/settings/").content.decode()
+    assert "Sandbox, no real money." in month
+    assert "; sandbox, no real money" in as_owner.get("/").content.decode()
+
+    real = Connection.objects.create(workspace=people.home, name="Real", kind="openai")
+    Job.objects.filter(name="b").update(connection=real)
+    Batch.objects.filter(job__name="b").update(connection=real)
+    found = costs_of(people.home, Filters(period="all"))
+    assert (found.total.n_jobs, found.total.paid, found.days.table[1][0][1]) == (1, D("0.75"), D("0.75"))  # type: ignore[union-attr]
+    assert costs_of(people.home, Filters(period="all", sandbox=True)).total.paid == D("541.00")
+    page = as_owner.get("/costs/?period=all").content.decode()
+    assert ("sandbox, no real money" in page, 'name="sandbox"' in page) == (False, True)
+    included = as_owner.get("/costs/?period=all&sandbox=1").content.decode()
+    assert ("$541.00" in included, "sandbox=1&amp;by=prompt" in included or "sandbox=1&by=prompt" in included) == (True, True)
+    home = as_owner.get("/").context["home"].money
+    assert (home.paid, home.realtime, home.month <= D("0.75"), home.n_counted, home.n_jobs) == (D("0.75"), D("1.50"), True, 1, 5)
+    rows = list(csv.DictReader(io.StringIO(as_owner.get("/costs.csv?period=all").content.decode())))
+    assert [row["job"] for row in rows] == ["b"]
+
+
+def test_a_job_of_the_sandbox_that_was_retried_for_real_counts(people: Any, jobs: Any) -> None:
+    Connection.objects.update(is_sandbox=True)
+    real = Connection.objects.create(workspace=people.home, name="Real", kind="openai")
+    assert costs_of(people.home, Filters(period="all")).total.n_jobs == 0
+    Batch.objects.filter(job__name="c").update(connection=real)
+    assert costs_of(people.home, Filters(period="all")).total.paid == D(30)

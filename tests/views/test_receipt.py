@@ -83,7 +83,8 @@ def test_page_json_and_csv_say_the_same(as_owner: Any, settled: Job, django_asse
     assert D(data["wasted"]) == settled.wasted_usd == sum(D(r["amount_usd"]) for r in rows if r["billed"] == "paid" and r["useful"] == "no")
     totals = {row["reason"]: D(row["amount_usd"]) for row in rows if row["round"] == "total"}
     assert (totals["paid"], totals["saved"]) == (settled.paid_usd, settled.saved_usd)
-    assert (data["job"]["name"], data["job"]["so_far"], data["rows"]) == ("Sort tickets", False, 24)
+    assert (data["job"]["name"], data["job"]["so_far"], data["rows"], data["job"]["sandbox"]) == ("Sort tickets", False, 24, True)
+    assert "Sandbox: nothing was really paid." in page.content.decode()
     text = page.content.decode()
     assert ("prices of" in text, "genai-prices" in text, "data-live=" in text) == (True, True, False)
     assert page.context["page"].receipt.wasted.amount > 0
