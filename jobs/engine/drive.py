@@ -5,22 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from jobs.engine.advance import advance
+from jobs.engine.lease import leave_if_dead
 from jobs.engine.pump import due
 from jobs.models import Connection, Job
 from jobs.words import JobState
+
+AWAY_SECONDS = 300.0  # how long the ledger may be away before its error is raised
 
 
 def drive(job: Job, *, poll_seconds: float = 1.0, seconds: float | None = None, tick: Callable[[Job], None] = lambda job: None) -> Job:
     """Work on the job until it has ended (or `seconds` are over), then give it back fresh. `tick` sees it after every round of steps."""
     ends = None if seconds is None else time.monotonic() + seconds
+    answered_at = time.monotonic()
     while True:
-        moved = step(job)
-        job.refresh_from_db()
-        tick(job)
+        try:
+            moved = step(job)
+            job.refresh_from_db()
+            tick(job)
+            answered_at = time.monotonic()
+        except (OperationalError, InterfaceError):
+            if time.monotonic() - answered_at > AWAY_SECONDS:
+                raise
+            leave_if_dead()
+            time.sleep(poll_seconds)
+            continue
         if JobState(job.state).terminal or (ends is not None and time.monotonic() > ends):
             return job
         if not moved:
@@ -33,7 +45,8 @@ def step(job: Job) -> int:
     for kind, each in list(due(timezone.now(), job)):
         try:
             advance(kind, str(each.pk))
-        except OperationalError:  # the database is busy or away for a moment
+        except (OperationalError, InterfaceError):  # the database is busy or away for a moment
+            leave_if_dead()
             continue
         moved += kind != "connection"
     return moved

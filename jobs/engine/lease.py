@@ -106,9 +106,16 @@ def surely(write: Callable[[], object]) -> None:
             write()
             return
         except Error:
-            if db.in_atomic_block or (db.connection is not None and db.is_usable()):  # busy, not dead
+            if not leave_if_dead():  # busy
                 return
-            db.close()
+
+
+def leave_if_dead() -> bool:
+    """Whether this thread's connection to the ledger had died; then it is closed, and the next query opens a new one."""
+    if db.in_atomic_block or (db.connection is not None and db.is_usable()):
+        return False
+    db.close()
+    return True
 
 
 def free_at(now: datetime) -> Q:

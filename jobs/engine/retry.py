@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.engine import audit_log, crash, places, tally
-from jobs.engine.lease import Lease, claim
+from jobs.engine.lease import Lease, LostLease, claim
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
 from jobs.engine.spec import check_spec, sheet_for, spec_for, spec_to_json
@@ -82,6 +82,8 @@ def retry(
         round_ = add_round(job, lease, chosen, reason=reason, user=user, token=token, **settings)
         audit_log.write(job.workspace, user, "retry", job.name, rows=len(chosen.rows), changes=(changes or Changes()).words)
         return round_
+    except LostLease as error:
+        raise BadInput("The job has changed meanwhile.", "Look at it again, then retry.") from error
     finally:
         lease.release(timezone.now())
 

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from jobs.engine import crash
 from jobs.engine.advance import advance
+from jobs.engine.drive import drive
 from jobs.engine.pump import due
 from jobs.models import Batch, Connection, Job
 from jobs.sandbox import Sandbox
@@ -79,6 +80,26 @@ def test_the_connection_dies_at(people: Any, sandbox: Any, data_folder: Path, se
     made = [call["batch"] for call in sandbox.control("calls", verb="batches.create")]
     known = Batch.objects.filter(job=job).exclude(provider_batch_id__startswith="direct-")
     assert sorted(made) == sorted(known.values_list("provider_batch_id", flat=True))
+
+
+@pytest.mark.postgres
+@pytest.mark.serial
+@pytest.mark.django_db(transaction=True)
+def test_a_job_in_the_foreground_goes_on(people: Any, sandbox: Any, data_folder: Path, monkeypatch: Any) -> None:
+    """`run_job` drives without a queue that would leave the dead connection."""
+    job = world.make(people, sandbox)
+    at = []
+
+    def hook(name: str) -> None:
+        if name in ("after mark", "after answer", "after download", "after merge") and name not in at:
+            at.append(name)
+            cut_connections()
+
+    monkeypatch.setattr(crash, "hook", hook)
+    job = drive(job, poll_seconds=0.05, seconds=60, tick=lambda job: world.hurry(job))
+    assert (at, job.state) == (["after mark", "after answer", "after download", "after merge"], JobState.COMPLETED)
+    check_end(job, sandbox)
+    assert world.creates(sandbox) == 1
 
 
 def look_around(job: Job, sandbox: Any) -> None:

@@ -34,12 +34,22 @@ def test_what_a_dead_planner_left_is_removed(make: Any, sandbox: Any) -> None:
     left = places.job_folder(job) / "batches" / ("a" * 32)
     left.mkdir(parents=True)
     (left / "requests.jsonl.part").write_text("x")
-    plan._sweep(job)
+    lease = claim(Job, job.pk)
+    assert lease is not None
+    plan._sweep(job, lease)
     assert not left.exists()
+    left.mkdir()
+    lease.ends = 0.0  # it slept: what is there may be another planner's
+    plan._sweep(job, lease)
+    assert left.exists()
+    lease.release()
     plan_here(job)
     kept = places.batch_folder(job, batch_of(job).pk)
-    plan._sweep(job)
+    lease = claim(Job, job.pk)
+    assert lease is not None
+    plan._sweep(job, lease)
     assert kept.exists()
+    assert not left.exists()
 
 
 def test_planner_that_lost_the_job_adds_nothing(make: Any) -> None:

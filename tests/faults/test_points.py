@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from jobs.engine import collect, crash
+from jobs.engine import collect, crash, places
 from jobs.engine.advance import advance_batch, advance_connection, advance_job
 from jobs.engine.lease import claim
+from jobs.engine.retry import retry
+from jobs.errors import BadInput
 from jobs.models import Batch, Connection, Job
+from jobs.rows.choose import Wanted
+from jobs.rows.render import selected_rows
 from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, hurry, kinds, look, plan_here, tick
 from tests.faults.invariants import check, check_end
 from tests.faults.test_kill import DIRECT, POINTS
@@ -147,3 +152,38 @@ def test_advance_twice_is_harmless(make: Any, sandbox: Any, kind: str, state: st
     job = finish(job, sandbox)
     assert (kinds(job), creates(sandbox), batch_of_pk(batch).state) == ({"succeeded": 6}, 1, "settled")
     check_end(job, sandbox)
+
+
+def test_a_retry_that_slept_cannot_change_the_rows_of_another(make: Any, sandbox: Any, monkeypatch: Any) -> None:
+    """It has written its rows and sleeps past its lease; another retry, of one row, is made; then it goes on, and is too late."""
+    sandbox.control("arm", orders="errors=3", times=1)
+    job = finish(make(), sandbox)
+    failed = [row for row in range(6) if _kind(job, row) == "failed"]
+    assert len(failed) == 3
+    slept: list[str] = []
+
+    def hook(at: str) -> None:
+        if at == "before round" and not slept:
+            slept.append(at)
+            forget_leases(job)
+            retry(Job.objects.get(pk=job.pk), None, Wanted(rows=failed[:1]), token="second")
+
+    monkeypatch.setattr(crash, "hook", hook)
+    with pytest.raises(BadInput, match="changed meanwhile"):
+        retry(job, None, Wanted(), token="first")
+    monkeypatch.setattr(crash, "hook", None)
+    made = job.rounds.get(number=2)
+    assert (made.token, made.n_rows) == ("second", 1)
+    rows_file = places.rows_file(made)
+    assert rows_file is not None
+    assert selected_rows(rows_file).tolist() == failed[:1]
+    forget_leases(job)
+    job = finish(job, sandbox)
+    assert kinds(job) == {"succeeded": 4, "failed": 2}
+    check_end(job, sandbox)
+
+
+def _kind(job: Job, row: int) -> str:
+    file = places.standings_file(job, job.n_settled_rounds)
+    assert file is not None
+    return str(pq.read_table(file, columns=["kind"]).column(0)[row])
