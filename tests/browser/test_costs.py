@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.browser.test_connections import signed_in  # noqa: F401 - a fixture
 from tests.views.test_costs import spend
 
 pytestmark = pytest.mark.browser

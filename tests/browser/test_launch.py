@@ -125,6 +125,19 @@ def test_what_the_figures_ask_for_follows_the_terms(analyst: Any, people: Any) -
     assert (Job.objects.get().state, Job.objects.get().cap_usd) == ("queued", None)
 
 
+def test_the_footer_says_the_model_that_is_written_by_name(analyst: Any, people: Any) -> None:
+    draft = make_draft(people)
+    analyst.goto(f"{analyst.home}/launch/{draft.pk}/model/")
+    analyst.locator("#models table").wait_for()
+    says = analyst.locator("#says")
+    ticked = says.inner_text()
+    analyst.get_by_text("A model that is not listed").click()
+    analyst.get_by_label("Model name").press_sequentially("llama-x")
+    assert says.inner_text() == "llama-x on Sandbox, instead of the one that is ticked"
+    analyst.get_by_label("Model name").fill("")
+    assert says.inner_text() == ticked
+
+
 def test_the_way_by_keyboard_alone(analyst: Any, people: Any) -> None:
     """From the list to a launched job with Tab, Space, arrows and Enter."""
     make_draft(people)
