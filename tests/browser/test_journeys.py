@@ -95,6 +95,7 @@ def test_from_the_first_sign_in_to_the_table_with_all_answers(person: Page, tmp_
 def test_by_keyboard_alone(person: Page, tmp_path: Path) -> None:
     """A second job over the sample, from wherever the person is to the download, without the mouse and without an address."""
     page = person
+    page.keyboard.press("Escape")  # the dialog of the last download
     focus_on(page, "Prompts")
     page.keyboard.press("Enter")
     page.wait_for_url("**/prompts/")
