@@ -26,7 +26,12 @@ class AdoptForm(forms.Form):
     """The provider's batch that is ours: one that was found, or an id that was read in the provider's own console."""
 
     chosen = forms.CharField(max_length=200, required=False)
-    other = forms.CharField(max_length=200, required=False, label="Id of the batch", help_text="As the provider's own console shows it. Empty where one above is chosen.")
+    other = forms.CharField(
+        max_length=200,
+        required=False,
+        label="Id of the batch",
+        help_text="As the provider's own console shows it. Empty where one above is chosen.",
+    )
 
     @property
     def wanted(self) -> str:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def costs(signed_in: Any, live_server: Any, people: Any) -> Any:
+def costs(signed_in: Any, live_server: Any, people: Any) -> Any:  # noqa: F811
     spend(people, "Sort tickets", "luna", "10.25", "20.50", wasted="1.25")
     spend(people, "Summarise", "sol", "30", "60", days=3)
     spend(people, "Long ago", "sol", "500", "1000", days=45)
