@@ -43,7 +43,7 @@ def start(options: dict[str, Any]) -> Job:
     for needed in ("dataset", "prompt", "connection", "model", "out"):
         if not options[needed]:
             raise BadInput(f"--{needed} is needed.")
-    out_kind(options["out"])
+    _check_flags(options)
     content = _content(options)
     workspace = headless_workspace(options["workspace"])
     connection = Connection.objects.filter(workspace=workspace, name=options["connection"], archived_at__isnull=True).first()
@@ -75,6 +75,19 @@ def start(options: dict[str, Any]) -> Job:
     return job
 
 
+def _check_flags(options: dict[str, Any]) -> None:
+    """What could only be found wrong once the answers are paid for."""
+    out_kind(options["out"])
+    for flag in ("out", "receipt"):
+        place = Path(options[flag]).absolute() if options[flag] else None
+        if place is not None and (place.is_dir() or not place.parent.is_dir()):
+            raise BadInput(f"{options[flag]}: {'that is a folder, not a file' if place.is_dir() else 'that folder does not exist'}.")
+    if not 0 <= options["poll_seconds"] <= 86_400:  # not a number is not in it
+        raise BadInput("--poll-seconds takes a number of seconds from 0 to 86400.")
+    if options["max_attempts"] < 1:
+        raise BadInput("--max-attempts must be at least 1.")
+
+
 def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
@@ -88,7 +101,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
     if options["schema"]:
         try:
             schema = json.loads(_text(options["schema"]))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadInput(f"{options['schema']} is not JSON: {error}") from error
         check_schema(schema)
     return {
@@ -119,15 +132,31 @@ def _prompt(workspace: Workspace, name: str, content: dict[str, Any], undo: Exit
 
 
 def _params(pairs: list[str]) -> Iterator[tuple[str, Any]]:
+    seen: set[str] = set()
     for pair in pairs:
-        name, sign, value = pair.partition("=")
+        name, sign, text = pair.partition("=")
         if not sign or not name:
             raise BadInput(f"--param {pair} is not of the form name=value.")
         name = "max_output_tokens" if name in ("max_tokens", "max_completion_tokens") else name
-        try:
-            yield name, json.loads(value)
-        except ValueError:
-            yield name, value
+        if name in seen:
+            raise BadInput(f"--param {name} is given twice.")
+        seen.add(name)
+        value = _value(text)
+        if name == "max_output_tokens" and (type(value) is not int or value < 1):
+            raise BadInput(f"--param {pair}: it must be a whole number from 1.")
+        yield name, value
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _dataset(workspace: Workspace, path: Path, undo: ExitStack) -> DatasetVersion:
@@ -165,7 +194,7 @@ def resume(options: dict[str, Any]) -> Job:
     """The job to go on with; with --retry its rows that did not succeed are sent once more."""
     if not options["out"]:
         raise BadInput("--out is needed.")
-    out_kind(options["out"])
+    _check_flags(options)
     try:
         job = Job.objects.filter(pk=options["resume"]).first()
     except (ValueError, ValidationError) as error:
@@ -224,8 +253,6 @@ def out_kind(path: str) -> str:
     kind = KINDS.get(Path(path).suffix.lower())
     if kind is None:
         raise BadInput(f"{path}: the output must end in .csv, .jsonl or .parquet.")
-    if not Path(path).absolute().parent.is_dir():
-        raise BadInput(f"{path}: that folder does not exist.")
     return kind
 
 

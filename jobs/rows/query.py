@@ -21,6 +21,7 @@ from jobs.words import PENDING
 
 N_BINS = 20
 N_LABELS = 50
+_AT_ONCE = 100  # columns that are searched together: each takes memory of its own
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -319,8 +320,9 @@ class Query:
         if keys and quick and worth(self.files.n_rows) and (table := table_digest(self.files.table, keys)) is not None:
             mask[self._numbers("SELECT _row FROM read_parquet(?) WHERE contains(text, ?)", [str(table), needle])] = True
         elif keys:
-            sql = f"SELECT _row FROM read_parquet(?) WHERE {' OR '.join(map(_contains, keys))}"  # noqa: S608
-            mask[self._numbers(sql, [str(self.files.table), *[needle] * len(keys)])] = True
+            for some in (keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)):
+                sql = f"SELECT _row FROM read_parquet(?) WHERE {' OR '.join(map(_contains, some))}"  # noqa: S608
+                mask[self._numbers(sql, [str(self.files.table), *[needle] * len(some)])] = True
         return mask
 
     def _numbers(self, sql: str, params: list[Any]) -> Rows:

@@ -398,3 +398,15 @@ def to_text(value: Any) -> tuple[bool, str]:
 @pytest.mark.parametrize("answer", ["[1.5]", "1.5", "null", "{", '{"a": NaN}x', "\ufeff{}"])
 def test_what_is_no_object_has_no_fields(answer: str) -> None:
     assert _object(answer) == {}
+
+
+def test_a_table_of_two_thousand_columns_is_searched_and_exported(tmp_path: Path) -> None:
+    n, wide = 30, 2_000
+    export = small(
+        tmp_path, [pa.array([f"r{row}c{i}." for row in range(n)]) for i in range(wide)], [f"h{i}" for i in range(wide)], ["text"] * wide
+    )
+    with Query(export.files) as query:
+        assert query.rows(Filter(text="R17C1999.")).tolist() == [17]
+    write_export(export, "csv", tmp_path / "out.csv")
+    lines = list(csv.reader((tmp_path / "out.csv").open(newline="")))
+    assert [line[:wide] for line in lines] == [[f"h{i}" for i in range(wide)], *([f"r{row}c{i}." for i in range(wide)] for row in range(n))]
