@@ -12,9 +12,10 @@ import numpy as np
 
 from jobs.costs.prices import LANES, Ints, PriceSheet, Usage, dollars, plain, price_rows, time_cost
 from jobs.costs.tokens import TokenModel
-from jobs.words import Lane
+from jobs.words import Lane, PromptKind
 
 _RESAMPLES = 400
+_FEW = 20  # rows; of fewer, an interval is told with care
 _SEED = 20261121  # the same sample gives the same range, whoever asks and whenever
 # Half of a 95 % interval in standard errors by sample size (Student's t over the normal 1.96), for small samples.
 _T_OVER_Z = ((2, "6.48"), (3, "2.20"), (4, "1.62"), (5, "1.42"), (7, "1.25"), (10, "1.15"), (20, "1.07"), (50, "1.03"))
@@ -172,9 +173,10 @@ def estimate(
     n_rows: int,
     output: OutputBasis,
     schema: Mapping[str, Any] | None = None,
+    kind: str = PromptKind.GENERATE,
 ) -> Estimate:
     """The estimate for `n_rows` from a random sample of rendered rows (system, user), counted here."""
-    counts = [tokens.count_chat(system, user, schema) for system, user in rows]
+    counts = [tokens.count_request(kind, system, user, schema) for system, user in rows]
     return estimate_from_counts(sheet, counts, n_rows, output, margin=tokens.margin, basis=tokens.basis)
 
 
@@ -202,25 +204,25 @@ def estimate_from_counts(
 
 
 def estimate_from_usage(
-    sheet: PriceSheet, usages: Sequence[Usage], n_rows: int, words: str, max_output_tokens: int | None = None
+    sheet: PriceSheet,
+    usages: Sequence[Usage],
+    n_rows: int,
+    words: str,
+    max_output_tokens: int | None = None,
+    known: OutputBasis | None = None,
 ) -> Estimate:
     """The estimate for `n_rows` from the real tokens of rows that ran with the same prompt and model (a pilot), caches included.
 
-    Each row is priced as it was, tier by tier; the interval is a bootstrap over the rows.
+    Each row is priced as it was, tier by tier; the interval is a bootstrap over the rows. Where they are few, `known` (what earlier jobs
+    showed of the output) narrows it, and input and output are bounded apart, as both ends are then mostly a guess about the output.
     """
     if not usages:
         raise ValueError("an estimate needs at least one row")
     columns = {name: np.array([getattr(usage, name) for usage in usages], dtype=np.int64) for name in Usage.__dataclass_fields__}
-    lanes = {}
-    for lane in LANES:
-        if not sheet.tiers(lane):
-            lanes[str(lane)] = LaneEstimate(None, None, None, sheet.why_unknown(lane))
-            continue
-        low, high = _interval(price_rows(sheet, lane, columns)[1], population=None)
-        ceiling = _ceiling(sheet, lane, columns["input_tokens"], n_rows, max_output_tokens)
-        top = _money(high * n_rows)
-        lanes[str(lane)] = LaneEstimate(_money(low * n_rows), top, None if ceiling is None else max(ceiling, top))
-    inputs, outputs = _interval(columns["input_tokens"], None), _interval(columns["output_tokens"], None)
+    inputs, outputs = _interval(columns["input_tokens"], None), _narrowed(_interval(columns["output_tokens"], None), len(usages), known)
+    if max_output_tokens is not None:
+        outputs = min(outputs[0], Decimal(max_output_tokens)), min(outputs[1], Decimal(max_output_tokens))
+    lanes = {str(lane): _used_lane(sheet, lane, columns, n_rows, outputs, max_output_tokens) for lane in LANES}
     return Estimate(
         n_rows=n_rows,
         sampled=len(usages),
@@ -233,6 +235,36 @@ def estimate_from_usage(
         source=sheet.source,
         as_of=sheet.as_of,
     )
+
+
+def _narrowed(outputs: tuple[Decimal, Decimal], n: int, known: OutputBasis | None) -> tuple[Decimal, Decimal]:
+    """The interval of few rows, as far as earlier jobs do not exclude it; theirs counts only where the two overlap."""
+    if known is None or known.high is None or n >= _FEW:
+        return outputs
+    low, high = max(outputs[0], known.low), min(outputs[1], known.high)
+    return (low, high) if low <= high else outputs
+
+
+def _used_lane(
+    sheet: PriceSheet, lane: str, columns: Mapping[str, Ints], n_rows: int, outputs: tuple[Decimal, Decimal], most: int | None
+) -> LaneEstimate:
+    """A lane's dollars from rows that ran, whose mean output is in `outputs`; `most` tokens are an answer's limit."""
+    if not sheet.tiers(lane):
+        return LaneEstimate(None, None, None, sheet.why_unknown(lane))
+
+    def costs(output: Decimal, rounding: str) -> tuple[Decimal, Decimal]:
+        answer = np.full(len(columns["input_tokens"]), int(output.to_integral_value(rounding)), dtype=np.int64)
+        return _interval(price_rows(sheet, lane, {**columns, "output_tokens": answer})[1], population=None)
+
+    low, high = _interval(price_rows(sheet, lane, columns)[1], population=None)
+    if len(columns["input_tokens"]) < _FEW:
+        low, high = costs(outputs[0], ROUND_FLOOR)[0], costs(outputs[1], ROUND_CEILING)[1]
+    bottom, top = _money(low * n_rows), _money(high * n_rows)
+    ceiling = _ceiling(sheet, lane, columns["input_tokens"], n_rows, most)
+    if ceiling is not None and most is not None:  # written caches may cost more than plain input
+        ceiling = max(ceiling, _money(costs(Decimal(most), ROUND_CEILING)[1] * n_rows), bottom)
+        top = min(top, ceiling)
+    return LaneEstimate(bottom, top, ceiling)
 
 
 def with_basis(found: Estimate, words: str) -> Estimate:
@@ -307,6 +339,8 @@ def _interval(values: Ints, population: int | None) -> tuple[Decimal, Decimal]:
         wider *= (1 - Decimal(n) / population).sqrt()
     low = mean - (mean - Decimal(left) / n) * wider
     high = mean + (Decimal(right) / n - mean) * wider
+    if n < _FEW and high > 0:  # as many times less as it may be more: what few rows leave open does not reach down to nothing
+        low = max(low, mean * mean / high)
     return max(Decimal(0), min(low, mean)), max(high, mean)
 
 

@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, Decimal
 from functools import cache
 from typing import Any
 
-from jobs.words import ProviderKind
+from jobs.words import PromptKind, ProviderKind
 
 _CHUNK = 48_000  # characters; at most four tokens each, so below bpe-openai's limits of 200,000 tokens and 1,000,000 characters
 _PER_MESSAGE = 3
@@ -73,6 +73,10 @@ class TokenModel:
         if schema is not None:
             raw += _raw_count(self.rule.encoding, json.dumps(schema, ensure_ascii=False))
         return self._scaled(raw)
+
+    def count_request(self, kind: str, system: str, user: str, schema: Mapping[str, Any] | None = None) -> int:
+        """Tokens of a request for a prompt of this kind: only what is generated from has roles and a schema."""
+        return self.count_chat(system, user, schema) if kind == PromptKind.GENERATE else self.count(user)
 
     def _scaled(self, raw: int) -> int:
         return int((raw * self.factor).to_integral_value(ROUND_CEILING))

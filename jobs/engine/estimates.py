@@ -58,7 +58,7 @@ def estimate_for(
     """The estimate of one model, and the sheet that it was made with."""
     sheet = sheet_for(connection, model)
     basis = output_basis(prompt, max_output_tokens, connection.workspace, model)
-    found = estimate(sheet, token_model(connection, model), sample.texts, sample.n_rows, basis, prompt.schema)
+    found = estimate(sheet, token_model(connection, model), sample.texts, sample.n_rows, basis, prompt.schema, prompt.kind)
     return timed(found, sheet, connection, model), sheet
 
 

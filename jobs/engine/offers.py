@@ -113,12 +113,13 @@ def counts_of(draft: Job) -> Counts:
     """The counts of the draft's sample, out of the draft where they are there. Raises BadInput where the prompt cannot be filled in."""
     assert draft.dataset_version
     assert draft.prompt_version
-    key = f"{draft.dataset_version.pk}:{draft.prompt_version.pk}"
+    kind = draft.prompt_version.kind
+    key = f"{draft.dataset_version.pk}:{draft.prompt_version.pk}:{kind}"
     known = draft.draft.get("counts", {})
     if known.get("key") != key:
         sample = sample_of(draft.dataset_version, draft.prompt_version)
-        schema = draft.prompt_version.schema if draft.prompt_version.kind == PromptKind.GENERATE else None
-        raw = {name: [tokens.count_chat(*texts, schema) for texts in sample.texts] for name, tokens in _COUNTED_BY.items()}
+        schema = draft.prompt_version.schema if kind == PromptKind.GENERATE else None
+        raw = {name: [tokens.count_request(kind, *texts, schema) for texts in sample.texts] for name, tokens in _COUNTED_BY.items()}
         known = {"key": key, "raw": raw, "n_failed": sample.n_failed}
         drafts.keep(draft, counts=known)
     return Counts(known["raw"], draft.dataset_version.n_rows, known["n_failed"])

@@ -15,7 +15,7 @@ from django.utils import timezone
 from jobs import formats
 from jobs.costs.estimate import Estimate, estimate_from_usage
 from jobs.costs.prices import Usage
-from jobs.engine import audit_log, direct_files, places, tally
+from jobs.engine import audit_log, direct_files, history, places, tally
 from jobs.engine.estimates import timed
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
@@ -197,7 +197,8 @@ def estimate_from(draft: Job, plan: Plan) -> Estimate | None:
             sheet = sheet_for(plan.connection, plan.model)
             words = f"the {len(usages)} rows of the pilot"
             most = spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes).max_output_tokens
-            found = estimate_from_usage(sheet, usages, plan.dataset_version.n_rows, words, most)
+            known = history.output_history(draft.workspace, plan.prompt_version, plan.model, most) if len(usages) < 20 else None
+            found = estimate_from_usage(sheet, usages, plan.dataset_version.n_rows, words, most, known)
             return timed(found, sheet, plan.connection, plan.model)
     return None
 

@@ -109,6 +109,11 @@ class Bill:
         return bool(self.range)
 
     @property
+    def ceiling_words(self) -> str:
+        """Rounded up as the range's upper end is, so that the one is never above the other."""
+        return usd_range(self.ceiling, self.ceiling)
+
+    @property
     def tried(self) -> int:
         return self.n_rows - self.left
 

@@ -113,7 +113,8 @@ def _shown(draft: Job, chosen: list[int]) -> dict[str, Any]:
     for each in reversed(tries):
         for row in each.rows:
             answers.setdefault(row.row, []).append((each, row))
-    rows = [_row(row, 0 if row.error else tokens.count_chat(row.system, row.user, schema), answers.get(row.row, [])) for row in found.rows]
+    counts = [0 if row.error else tokens.count_request(prompt.kind, row.system, row.user, schema) for row in found.rows]
+    rows = [_row(row, n, answers.get(row.row, [])) for row, n in zip(found.rows, counts, strict=True)]
     return {
         "rows": rows,
         "template_problem": found.problem,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import date
 from decimal import Decimal
+from math import ceil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from jobs.costs.estimate import Estimate, estimate, estimate_from_counts, estima
 from jobs.costs.lookup import price_sheet
 from jobs.costs.prices import Usage, price_row
 from jobs.costs.tokens import TokenModel
+from jobs.words import PromptKind
 
 TODAY = date(2026, 11, 21)
 LUNA = price_sheet("openai", "gpt-6-luna", overrides=None, today=TODAY)
@@ -76,6 +78,35 @@ def test_a_pilot_gives_the_range_of_its_own_rows() -> None:
     assert lane.low < mean < lane.high < lane.ceiling
     assert made.basis[0] == "Input and output tokens as in 20 rows of the pilot."
     assert lane.high / lane.low < Decimal("1.2")
+
+
+def test_few_rows_of_a_pilot_give_a_sensible_range() -> None:
+    """Three rows say little of the output, but the input costs what it costs, and no answer is longer than the limit."""
+    pilot = [Usage(30, 0, 0, 0, n) for n in (5, 20, 40)]
+    made = estimate_from_usage(LUNA, pilot, 200, "3 rows of the pilot", 200)
+    lane, prompts = made.lanes["batch"], price_row(LUNA, "batch", Usage(30, 0, 0, 0, 0)) * 200
+    mean = sum(price_row(LUNA, "batch", usage) for usage in pilot) / 3 * 200
+    assert prompts < lane.low < mean < lane.high <= lane.ceiling
+    assert 200 * 5 < made.output_low < 200 * 65 / 3 < made.output_high < 200 * 80  # type: ignore[operator]
+    assert lane.high / lane.low < 8
+    known = observed_output([20] * 500 + [24] * 500, "a finished job", 200)
+    narrower = estimate_from_usage(LUNA, pilot, 200, "3 rows of the pilot", 200, known)
+    assert (narrower.output_low, narrower.output_high) == (int(known.low * 200), ceil(known.high * 200))  # type: ignore[operator]
+    assert lane.low < narrower.lanes["batch"].low <= narrower.lanes["batch"].high < lane.high
+
+
+def test_a_range_never_ends_above_what_one_pass_cannot_exceed() -> None:
+    for outputs in ([60, 64, 64], [64, 64, 64], [1, 64, 2]):
+        lane = estimate_from_usage(LUNA, [Usage(9, 0, 0, 0, n) for n in outputs], 200, "3 rows", 64).lanes["batch"]
+        assert lane.low <= lane.high <= lane.ceiling
+
+
+def test_an_embedding_is_its_text_alone() -> None:
+    sheet = price_sheet("openai", "text-embedding-3-small", overrides=None, today=TODAY)
+    tokens = TokenModel("openai", "text-embedding-3-small")
+    made = estimate(sheet, tokens, [("", "hello world")] * 4, 4, no_output(), kind=PromptKind.EMBED)
+    assert (tokens.count("hello world"), made.input_low, made.input_high) == (2, 4, 12)
+    assert tokens.count_request(PromptKind.GENERATE, "", "hello world") == 8
 
 
 def test_texts_are_counted_as_the_model_would() -> None:
