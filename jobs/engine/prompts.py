@@ -29,6 +29,14 @@ class Content:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+class Overtaken(BadInput):
+    """Another version came since the text was opened; `version` is the newest. Saved all the same once a person has seen that."""
+
+    def __init__(self, version: PromptVersion) -> None:
+        super().__init__(f"Version {version.number} was saved meanwhile.", "Compare it with your text, then save.")
+        self.version = version
+
+
 @dataclass(frozen=True, slots=True)
 class Saved:
     """The version that holds the content now; `changed` is False where the latest one held it already."""
@@ -52,8 +60,11 @@ def create(
     return Saved(version, changed=True)
 
 
-def save_version(prompt: Prompt, user: User | None, content: Content, *, note: str = "", dataset: Dataset | None = None) -> Saved:
-    """The content as the prompt's next version, or its latest where nothing changed. Raises BadInput and BadTemplate."""
+def save_version(
+    prompt: Prompt, user: User | None, content: Content, *, note: str = "", dataset: Dataset | None = None, seen: int | None = None
+) -> Saved:
+    """The content as the prompt's next version, or its latest where nothing changed. `seen` is the newest version that the person knows
+    of. Raises BadInput, BadTemplate, and Overtaken where there is a newer one."""
     check(content)
     with transaction.atomic():
         Prompt.objects.select_for_update().get(pk=prompt.pk)
@@ -63,6 +74,8 @@ def save_version(prompt: Prompt, user: User | None, content: Content, *, note: s
         latest = prompt.latest()
         if latest is not None and content_of(latest) == content:
             return Saved(latest, changed=False)
+        if latest is not None and seen is not None and latest.number > seen:
+            raise Overtaken(latest)
         last = prompt.versions.aggregate(n=Max("number"))["n"] or 0
         return Saved(_add(prompt, last + 1, content, note, user), changed=True)
 

@@ -20,6 +20,7 @@ from jobs.engine import prompts as engine
 from jobs.errors import BadInput
 from jobs.forms.datasets import NameForm, add_problem
 from jobs.forms.prompts import PromptForm, lines_of
+from jobs.forms.results import whole_number
 from jobs.models import Dataset, DatasetVersion, Job, Prompt, PromptVersion
 from jobs.queries import prompts as queries
 from jobs.rows.template import Problem, check, nearest
@@ -110,6 +111,8 @@ def _editor(request: HttpRequest, prompt: Prompt | None, base: PromptVersion | N
     if request.method == "POST" and form.is_valid():
         try:
             return _save(request, form, prompt)
+        except engine.Overtaken as error:
+            return _editor_page(request, form, _trial(request, form), prompt, base, status=422, came=error.version)
         except BadInput as error:
             add_problem(form, error, "name" if prompt is None and "named" in error.message else None)
     trial = _trial(request, form) if form.is_bound else _untried(request, form)
@@ -125,13 +128,23 @@ def _initial(request: HttpRequest, prompt: Prompt | None, base: PromptVersion | 
 
 
 def _editor_page(
-    request: HttpRequest, form: PromptForm, trial: Trial, prompt: Prompt | None, base: PromptVersion | None, status: int = 200
+    request: HttpRequest,
+    form: PromptForm,
+    trial: Trial,
+    prompt: Prompt | None,
+    base: PromptVersion | None,
+    status: int = 200,
+    came: PromptVersion | None = None,
 ) -> HttpResponse:
+    """The whole page. `came` is a version that another one saved meanwhile: the next save is made knowing of it."""
     last = prompt.latest() if prompt else None
     crumbs = [*_crumbs(), (prompt.name, reverse("prompt-detail", args=[prompt.pk]))] if prompt else _crumbs()
     context = {"form": form, "trial": trial, "prompt": prompt, "base": base, "next": last.number + 1 if last else 1, "crumbs": crumbs}
     context["draft"] = _draft(request, prompt)
-    context |= {"latest": last.number if last else 0, "types": queries.TYPE_LABELS}
+    latest, known = last.number if last else 0, whole_number(request.POST.get("seen", ""))
+    context |= {"latest": latest, "types": queries.TYPE_LABELS, "came": came, "seen": latest if came or known is None else known}
+    if came and known and "version" not in request.GET:
+        context["base"] = queries.version_of(came.prompt, known) or base  # the newest one of when the text was opened
     return render(request, "jobs/prompt_edit.html", context, status=status)
 
 
@@ -143,7 +156,8 @@ def _save(request: HttpRequest, form: PromptForm, prompt: Prompt | None) -> Http
     if prompt is None:
         saved = engine.create(current_workspace(request), user, said["name"], form.content(), note=said["note"], dataset=dataset)
     else:
-        saved = engine.save_version(prompt, user, form.content(), note=said["note"], dataset=dataset)
+        seen = whole_number(request.POST.get("seen", ""))
+        saved = engine.save_version(prompt, user, form.content(), note=said["note"], dataset=dataset, seen=seen)
     version = saved.version
     if saved.changed:
         messages.success(request, f"Saved as version {version.number}.")

@@ -24,6 +24,20 @@ def editor(signed_in: Page, live_server: Any, people: Any) -> Page:  # noqa: F81
     return signed_in
 
 
+def test_what_is_wrong_is_never_beneath_the_save_bar(editor: Page) -> None:
+    editor.set_viewport_size({"width": 1280, "height": 640})
+    editor.get_by_label("Name", exact=True).fill("Long")
+    editor.locator("#id_user").fill("\n".join(["Sort this ticket."] * 30) + "\n{{ txet }}")
+    problem = editor.locator("#problems-user li")
+    expect(problem).to_contain_text("There is no column “txet”.", timeout=PATIENT)
+    expect(editor.locator("#preview")).to_contain_text("line 31: There is no column “txet”.")
+    problem.evaluate("e => e.scrollIntoView({block: 'end'})")
+    covered = (
+        "e => { const b = e.getBoundingClientRect(); return !e.contains(document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2)) }"
+    )
+    assert problem.locator("span").last.evaluate(covered) is False
+
+
 def test_a_typo_is_named_with_its_line_and_mended_then_versions_are_compared(editor: Page) -> None:
     page, user = editor, editor.locator("#id_user")
     page.get_by_label("Name", exact=True).fill("Intents")
