@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
+from uuid import UUID
 
 from jobs.costs.estimate import Estimate
 from jobs.formats import about, usd_range
@@ -121,6 +122,15 @@ class Bill:
 def connections(workspace: Workspace) -> list[tuple[str, str]]:
     found = Connection.objects.filter(workspace=workspace, archived_at__isnull=True).order_by("is_sandbox", "name")
     return [(str(pk), name) for pk, name in found.values_list("pk", "name")]
+
+
+def default_connection(workspace: Workspace, chosen: UUID | None = None) -> str:
+    """The connection that a model by name is looked for on at first: the chosen one, else one that was tested well, else one that was
+    not tested; one whose test failed, or that has a problem now, comes last."""
+    found = list(Connection.objects.filter(workspace=workspace, archived_at__isnull=True).order_by("is_sandbox", "name"))
+    ranks = {True: 0, None: 1, False: 2}
+    found.sort(key=lambda each: (each.pk != chosen, bool(each.problem), ranks[each.test_ok]))
+    return str(found[0].pk) if found else ""
 
 
 def page_of(offers: Sequence[Offer], wanted: Wanted, number: int) -> Table:

@@ -177,8 +177,8 @@ def model(request: HttpRequest, draft: Job) -> HttpResponse:
         form = ModelForm(request.POST, initial=ModelForm.initial_of(params))
         if form.is_valid() and _choose_model(request, draft, form):
             return redirect("launch-review" if request.POST.get("next") == "review" else "launch-try", pk=draft.pk)
-        names = tables.connections(draft.workspace)
-        return page(request, draft, "model", {"form": form, "names": names, "query": f"pick={quote(form.data.get('pick', ''))}"}, 422)
+        query = f"pick={quote(form.data.get('pick', ''))}"
+        return page(request, draft, "model", {"form": form, "query": query, **_connections(draft, form)}, 422)
     if wants_part(request) or request.GET.get("now"):
         table = _model_table(request, draft)
         if wants_part(request):
@@ -187,8 +187,13 @@ def model(request: HttpRequest, draft: Job) -> HttpResponse:
         table = {}
     tried = {name: request.GET[name] for name in ("max_output_tokens", "temperature", "other") if name in request.GET}
     form = ModelForm(initial={**ModelForm.initial_of(params), **tried})
-    names = tables.connections(draft.workspace)
-    return page(request, draft, "model", {"form": form, "names": names, "query": request.GET.urlencode(), **table})
+    return page(request, draft, "model", {"form": form, "query": request.GET.urlencode(), **_connections(draft, form), **table})
+
+
+def _connections(draft: Job, form: ModelForm) -> dict[str, Any]:
+    """Those that a model by name may be on, and the one that is chosen for that."""
+    other = form["other_connection"].value() or tables.default_connection(draft.workspace, draft.connection_id)
+    return {"names": tables.connections(draft.workspace), "other": other}
 
 
 def _choose_model(request: HttpRequest, draft: Job, form: ModelForm) -> bool:

@@ -2,10 +2,19 @@
 function say() {
   const picked = document.querySelector("input[name=pick]:checked");
   const spot = document.getElementById("says");
-  if (!picked || !spot) return;
-  if (spot.textContent !== picked.dataset.says) spot.textContent = picked.dataset.says;
+  if (!spot) return;
+  const named = byName();
+  const words = named || picked?.dataset.says;
+  if (words && spot.textContent !== words) spot.textContent = words;
   for (const row of document.querySelectorAll("#models tr.picked")) row.classList.remove("picked");
-  picked.closest("tr").classList.add("picked");
+  if (!named) picked?.closest("tr").classList.add("picked");
+}
+
+// A model that is written by name is taken instead of the one that is ticked.
+function byName() {
+  const name = document.querySelector("input[name=other_model]")?.value.trim();
+  const on = document.getElementById("other_connection")?.selectedOptions[0];
+  return name ? `${name} on ${on?.textContent ?? "no connection"}, instead of the one that is ticked` : "";
 }
 
 // The figures of a review are swapped, its fields never are: what the new figures ask for is shown or hidden here.
@@ -17,6 +26,7 @@ function ask() {
 }
 
 document.addEventListener("htmx:oobAfterSwap", ask);
-document.addEventListener("change", (e) => e.target.matches("input[name=pick]") && say());
+document.addEventListener("change", (e) => e.target.matches("input[name=pick], #other_connection") && say());
+document.addEventListener("input", (e) => e.target.matches("input[name=other_model]") && say());
 document.addEventListener("htmx:afterSettle", say);
 say();

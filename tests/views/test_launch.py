@@ -144,6 +144,19 @@ def test_model_table_prices_this_job_and_marks_the_choice(client: Any, people: A
     assert marks == {"chosen", "cheapest", "suggested"}
 
 
+def test_a_model_by_name_starts_on_a_connection_that_works(client: Any, people: Any, draft: Job) -> None:
+    real = {"is_sandbox": False, "seen": []}
+    make_connection(people.home, "A broken one", "http://127.0.0.1:8/v1", test_ok=False, **real)
+    make_connection(people.home, "B in trouble", "http://127.0.0.1:8/v1", test_ok=True, problem="The key is not accepted.", **real)
+    good = make_connection(people.home, "C that works", "http://127.0.0.1:8/v1", test_ok=True, **real)
+    login(client, people.analyst)
+    assert client.get(at(draft, "model")).context["other"] == str(draft.connection_id)
+    fresh = drafts.start(people.home, people.analyst, draft.dataset_version, draft.prompt_version)
+    page = client.get(at(fresh, "model"))
+    assert page.context["other"] == str(good.pk)
+    assert f'<option value="{good.pk}" selected>C that works</option>' in page.content.decode()
+
+
 def tables_of(draft: Job) -> list[offers.Offer]:
     return offers.offers_of(Job.objects.select_related("dataset_version__dataset", "prompt_version__prompt", "workspace").get(pk=draft.pk))
 
@@ -195,6 +208,18 @@ def test_try_shows_rendered_rows_with_tokens(client: Any, people: Any, draft: Jo
     named = client.get(f"{at(draft, 'try')}?how=chosen&rows=3,+7-8,+99", headers=HTMX)
     assert [row.rendered.row for row in named.context["rows"]] == [2, 6, 7]
     assert "Enter the numbers of the rows" in client.get(f"{at(draft, 'try')}?how=chosen", headers=HTMX).content.decode()
+
+
+def test_the_number_of_a_row_on_the_pages_is_the_one_that_a_try_takes(client: Any, people: Any, draft: Job) -> None:
+    """Row 17 is the 17th everywhere on the pages; `_row` of files and addresses is 16."""
+    login(client, people.analyst)
+    table = draft.dataset_version.dataset  # type: ignore[union-attr]
+    listed = client.get(f"/datasets/{table.pk}/?tab=rows").context["rows"][16]
+    assert (listed.number, [text for text, _ in listed.cells]) == (17, ["16", "Where is parcel 16?"])
+    tried = client.get(f"{at(draft, 'try')}?how=chosen&rows=17", headers=HTMX)
+    assert [(row.rendered.row, row.rendered.user) for row in tried.context["rows"]] == [(16, "Sort: Where is parcel 16?")]
+    assert "<h3>Row 17</h3>" in tried.content.decode()
+    assert client.get(f"/jobs/{draft.pk}/rows/16/").context["title"] == "Row 17"
 
 
 def test_try_posts_one_pilot_round_for_a_double_click(client: Any, people: Any, draft: Job) -> None:
