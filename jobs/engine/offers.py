@@ -21,7 +21,15 @@ from jobs.words import JobState, Lane, PromptKind, ProviderKind
 # A model of each encoding whose count is the encoding's own; the others are that count times a factor.
 _COUNTED_BY = {"o200k_base": TokenModel(ProviderKind.OPENAI, "gpt-4o"), "cl100k_base": TokenModel(ProviderKind.OPENAI, "gpt-4")}
 # Small current models, suggested where nothing was used here before; looked through on 2026-11-21.
-_SMALL = ("gpt-6-luna", "claude-haiku-5-5", "gpt-5.6-luna", "gpt-5.4-mini", "claude-haiku-4-5", "gpt-5-mini", "text-embedding-3-small")
+SMALL_MODELS = (
+    "gpt-6-luna",
+    "claude-haiku-5-5",
+    "gpt-5.6-luna",
+    "gpt-5.4-mini",
+    "claude-haiku-4-5",
+    "gpt-5-mini",
+    "text-embedding-3-small",
+)
 
 
 MOST_HISTORIES = 3  # models whose output tokens are taken from finished jobs in the table; each costs a file
@@ -61,7 +69,7 @@ class Offer:
     longest: int  # tokens of the longest row of the sample, at the upper end
     batch: bool  # the connection can carry batches
     listed: bool  # shown without asking for all models
-    marks: frozenset[str] = field(default=frozenset())  # chosen, suggested, cheapest
+    marks: frozenset[str] = field(default=frozenset())  # chosen, suggested, cheapest, small
     why: str = ""  # why it is suggested
 
     @property
@@ -219,6 +227,7 @@ def _marked(draft: Job, found: list[Offer]) -> list[Offer]:
     for offer in found:
         marks = {"chosen"} if _is_chosen(draft, offer) else set()
         marks |= {"cheapest"} if offer is cheapest else set()
+        marks |= {"small"} if offer.model in SMALL_MODELS else set()
         if offer is suggested:
             marked.append(replace(offer, marks=frozenset(marks | {"suggested"}), why=why, listed=True))
         else:
@@ -237,7 +246,7 @@ def _suggested(draft: Job, found: list[Offer], sure: list[Offer], cheapest: Offe
         if offer := by_key.get(f"{connection_id}:{model}"):
             return offer, "used last for this prompt" if prompt_id == draft.prompt_version.prompt_id else "used last here"
     for real in (True, False):
-        for name in _SMALL:
+        for name in SMALL_MODELS:
             offer = next((o for o in sure if o.model == name and o.connection.is_sandbox != real), None)
             if offer:
                 return offer, "small and current" if real else "to try things out, free of charge"

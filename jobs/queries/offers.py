@@ -15,6 +15,7 @@ from jobs.providers.registry import abilities_of
 from jobs.words import Lane
 
 PER_PAGE = 25
+WORTH = Decimal("0.7")  # of the picked model's cost: less of a saving is not worth another model's answers
 
 
 class Offer(Protocol):
@@ -78,6 +79,7 @@ class Table:
     n_all: int
     has_flex: bool
     pinned: bool  # the first line is the picked one, which would not stand on this page
+    smaller: str  # what a smaller model would take instead of the picked one, in words; "" where none takes much less
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,26 @@ def page_of(offers: Sequence[Offer], wanted: Wanted, number: int) -> Table:
     pinned = [offer for offer in offers if offer.key == picked and offer not in shown]
     has_flex = any(offer.high(Lane.FLEX) is not None for offer in shown)
     lines = [_line(offer, picked) for offer in [*pinned, *shown]]
-    return Table(lines, number, len(match), sum(offer.listed for offer in offers), len(offers), has_flex, bool(pinned))
+    n_listed = sum(offer.listed for offer in offers)
+    return Table(lines, number, len(match), n_listed, len(offers), has_flex, bool(pinned), _smaller(offers, picked))
+
+
+def _smaller(offers: Sequence[Offer], picked: str) -> str:
+    """The same job on a smaller model of the same connection, where that takes a good deal less."""
+    chosen = next((offer for offer in offers if offer.key == picked), None)
+    if chosen is None or not chosen.cost:
+        return ""
+    limit = chosen.cost * WORTH
+    fits = [offer for offer in offers if "small" in offer.marks and offer.fits and offer.connection.pk == chosen.connection.pk]
+    less = [(offer.cost, offer) for offer in fits if offer.cost is not None and offer.cost <= limit and offer.model != chosen.model]
+    if not less:
+        return ""
+    cost, offer = min(less, key=lambda pair: pair[0])
+    lane = offer.estimate.lanes[str(offer.best_lane)]
+    percent = int((1 - cost / chosen.cost) * 100)
+    return (
+        f"The same job on {offer.model}, a smaller model: {about(usd_range(lane.low, lane.high))}, {percent} % less than on {chosen.model}."
+    )
 
 
 def _sort(offers: list[Offer], sort: str) -> None:

@@ -85,11 +85,15 @@ def new(request: HttpRequest) -> HttpResponse:
 @only_post("job-detail", "pk")
 @member()
 def like(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """A new draft with what a job has chosen, on its review page."""
+    """A new draft with what a job has chosen, on its review page; with another `model`, on the page where rows are tried."""
     job = get_job(request, pk, Role.ANALYST)
     if job.dataset_version is None or job.prompt_version is None:
         return redirect("launch", pk=job.pk)
     draft = drafts.start_like(job, request.user)  # type: ignore[arg-type]
+    other = request.POST.get("model", "").strip()[:200]
+    if other and draft.connection is not None:
+        drafts.choose_model(draft, draft.connection, other, drafts.changes_of(draft))
+        return redirect("launch-try", pk=draft.pk)
     return redirect("launch-review" if draft.connection_id else "launch-model", pk=draft.pk)
 
 

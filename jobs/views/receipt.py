@@ -13,9 +13,10 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.text import slugify
 from django.views.decorators.http import require_GET
 
-from jobs.access import get_job, member
+from jobs.access import current_membership, get_job, member
 from jobs.costs.prices import PriceSheet
 from jobs.engine.receipts import receipt_of
+from jobs.engine.smaller import smaller_of
 from jobs.formats import usd_range
 from jobs.models import Job
 from jobs.queries.compare import compare_url
@@ -23,7 +24,7 @@ from jobs.queries.job import NOTHING, frame_of
 from jobs.queries.receipts import csv_rows, receipt_page
 from jobs.queries.sandbox import is_sandbox
 from jobs.views.live import of_job, rests_on
-from jobs.words import TOKEN_KIND_LABELS, TOKEN_KINDS, JobState, Lane
+from jobs.words import TOKEN_KIND_LABELS, TOKEN_KINDS, JobState, Lane, Role
 
 LIVE_SECONDS = 10
 
@@ -47,6 +48,8 @@ def job_receipt(request: HttpRequest, pk: UUID) -> HttpResponse:
         "per_thousand": None if found.receipt.per_succeeded is None else found.receipt.per_succeeded * 1000,
         "expected_range": usd_range(found.expected.low, found.expected.high) if found.expected else "",
         "hit_percent": f"{found.receipt.hit_rate:.0%}".replace("%", " %") if found.receipt.hit_rate else "",
+        "smaller": smaller_of(job) if found.over else None,
+        "may_run": current_membership(request).may(Role.ANALYST),
         "crumbs": _crumbs(job),
         "compare_url": "" if partial else compare_url(job),
         "nav": "jobs",

@@ -1,4 +1,4 @@
-"""A server of one's own that is priced by the hour: jobs pay for the time of their calls, and no estimate is made before it was measured."""
+"""A server of one's own that is priced by the hour: jobs pay for the time of their calls; no estimate before that was measured."""
 
 from __future__ import annotations
 
