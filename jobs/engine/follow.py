@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from jobs.engine import shelf, twins
 from jobs.engine.headroom import headroom, learn, learn_tokens, token_limit
-from jobs.engine.lease import Lease, LostLease, claim
+from jobs.engine.lease import Lease, LostLease, claim, surely
 from jobs.engine.listing import Walked
 from jobs.engine.log import move, note
 from jobs.engine.reject import cut_smaller, free_unsent, reject_whole
@@ -209,7 +209,7 @@ def take_note(batch: Batch, remote: RemoteBatch) -> None:
     except LostLease:
         pass
     finally:
-        lease.release(next_look_at)
+        surely(lambda: lease.release(next_look_at))
 
 
 def _still_going(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:

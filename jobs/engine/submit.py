@@ -15,7 +15,7 @@ from django.utils import timezone
 from jobs import formats
 from jobs.engine import budget, crash, journal, restored
 from jobs.engine.headroom import headroom, is_next, learn
-from jobs.engine.lease import Lease, claim, default_seconds
+from jobs.engine.lease import Lease, claim, default_seconds, surely
 from jobs.engine.log import move
 from jobs.engine.places import request_file
 from jobs.engine.reject import cut_smaller, free_unsent, reject_whole
@@ -59,7 +59,7 @@ def submit(batch: Batch, lease: Lease) -> None:
                 _create(batch, lease, provider, mutex or None)
     finally:
         if mutex:
-            mutex.release()
+            surely(mutex.release)
 
 
 def hold(batch: Batch, lease: Lease, reason: str) -> None:

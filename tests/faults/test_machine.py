@@ -31,7 +31,8 @@ from tests.faults.test_points import Dead, forget_leases
 pytestmark = pytest.mark.django_db
 NIGHT = bool(os.environ.get("BATCHUI_NIGHT"))
 ON_POSTGRES = os.environ.get("TEST_DATABASE") == "postgres"
-EXAMPLES, STEPS = (400, 40) if NIGHT else (5 if ON_POSTGRES else 15, 15)
+WANTED = int(os.environ.get("BATCHUI_EXAMPLES") or 0)  # so many random ones, for an hour in between
+EXAMPLES, STEPS = (400, 40) if NIGHT else (WANTED or (5 if ON_POSTGRES else 15), 15)
 NAMES = sorted({name for name, _ in POINTS})
 # Where another worker can come in between; not inside of a transaction.
 BETWEEN = sorted(set(NAMES) - {"before outcomes", "after outcomes"})
@@ -158,7 +159,7 @@ def test_any_order(people: Any, sandbox: Any, data_folder: Any) -> None:
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
-        derandomize=not NIGHT,
+        derandomize=not (NIGHT or WANTED),
         report_multiple_bugs=False,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
