@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from jobs.engine import budget
 from jobs.models import Job
+from jobs.queries.job_list import line_of
 from tests.views.launching import login, make_connection, make_job, make_table
 
 pytestmark = pytest.mark.django_db
@@ -128,3 +130,18 @@ def test_list_needs_few_queries_whatever_its_length(client: Any, people: Any, fo
 
 def test_list_asks_strangers_to_sign_in(client: Any, db: None) -> None:
     assert client.get("/jobs/")["Location"] == "/sign-in/?next=%2Fjobs%2F"
+
+
+def test_what_a_cap_holds_is_said_shortly_and_in_the_badge(four: Any) -> None:
+    job = four["new"]
+    job.state = "running"
+    amounts = "($0 paid, up to $0 under way, this batch up to $0.0499)"
+    why = f"held: the job's cap of $0.0100 would be crossed {amounts}"
+    job.needs = f"{budget.NEEDS}. Raise it, have an admin approve the job, or cancel. ({why})"
+    line = line_of(job)
+    assert line.needs == "Held: the job's cap of $0.0100 would be crossed. Raise it, have the job approved, or cancel."
+    assert (line.look.label, line.look.tone) == ("Needs you", "warn")
+    job.needs = "The provider does not accept the key of this connection now. An admin can put that right. (401)"
+    assert line_of(job).needs == job.needs
+    job.needs = ""
+    assert (line_of(job).needs, line_of(job).look.label) == ("", "Running")
