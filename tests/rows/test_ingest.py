@@ -400,3 +400,17 @@ def test_other_broken_objects_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadTable) as refused:
         read(tmp_path, b'[{"a": "1"},\n{"a": "' + b"x" * 40_000_000 + b'"}]', "x.json")
     assert (refused.value.message, refused.value.where.line) == ("The object at line 2 is longer than 32,000,000 characters.", 2)
+
+
+def test_line_ends_inside_of_values_are_not_those_of_the_lines(tmp_path: Path) -> None:
+    mixed = ["line ends are mixed (CRLF, LF)"]
+    for text, notes in (
+        ('a,b\r\n1,"x\ny"\r\n2,"\n"\r\n', []),
+        ('"a\n",b\r\n1,2\r\n', []),
+        ('a,b\n1,"x\r\ny"\n', []),
+        ('a,b\r\n1,"x\ny"\n2,3\r\n', mixed),
+        ("a,b\n1,2\r\n", mixed),
+    ):
+        assert read(tmp_path, text.encode())[0].notes == notes
+    without_header = Reading("csv", "", "utf-8", ",", '"', False)
+    assert read(tmp_path, b'"a\nb",1\r\nc,2\r\n', reading=without_header)[0].notes == []

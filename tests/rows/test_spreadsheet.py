@@ -66,7 +66,10 @@ def test_formulas_without_a_saved_value_are_said(tmp_path: Path) -> None:
     done, rows = read(tmp_path, book([["a", "b"], ["=1+1", "x"], ["=2", "y"]]), "x.xlsx")
     assert (rows, done.notes) == (
         [["", "x"], ["", "y"]],
-        ["2 formulas have no saved value and are read as empty: save the file in a spreadsheet program to have the values"],
+        [
+            "2 formulas have no saved value and are read as empty (2 in column 'a'): "
+            "save the file in a spreadsheet program to have the values"
+        ],
     )
     done, rows = read(
         tmp_path, sheet_of(HEADER + '<row r="2"><c r="A2" t="str"><f>""</f><v></v></c><c r="B2"><v>1</v></c></row>'), "x.xlsx"

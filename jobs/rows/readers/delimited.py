@@ -32,7 +32,7 @@ class Delimited:
         self._limits: IngestLimits = source.limits
         self._reading = reading
         self.notes: list[str] = []
-        self._ends: set[str] = set()
+        self._ends = {"CRLF": 0, "LF": 0}  # line ends of the text, less those inside of values
         self._lone = _LONE_CR
         self._stands_in = self._has_stand_in = False
         self._n_blank = 0
@@ -41,6 +41,8 @@ class Delimited:
         csv.field_size_limit(source.limits.cell_bytes)
         self._records = csv.reader(chain.from_iterable(self._lines(source)), strict=True, **_dialect(reading))
         first = self._first()
+        if reading.header:
+            self._inside([first])
         if self._stands_in:
             self._restore(one := [first])
             first = one[0]
@@ -63,6 +65,8 @@ class Delimited:
             if failure is not None:
                 self._line += sum(map(_height, rows))
                 raise self._broken(failure) from failure
+            if self._records.line_num + 1 - self._line != len(rows):
+                self._inside(rows)
             self._line = self._records.line_num + 1
             if self._stands_in:
                 self._restore(rows)
@@ -96,7 +100,9 @@ class Delimited:
         for _, text in source.texts(self._reading.encoding, newline):
             n_cr, n_lf = text.count("\r"), text.count("\n")
             n_both = text.count("\r\n") if n_cr else 0
-            self._ends |= {name for name, n in (("CRLF", n_both), ("LF", n_lf - n_both)) if n and newline == "lf"}
+            if newline == "lf":
+                self._ends["CRLF"] += n_both
+                self._ends["LF"] += n_lf - n_both
             if (n_lf if newline == "cr" else n_cr) > n_both:
                 self._stands_in = True
             self._has_stand_in = self._has_stand_in or _STAND_IN in text
@@ -132,6 +138,15 @@ class Delimited:
     def _restore(self, rows: list[list[str]]) -> None:
         lone = "\n" if self._lone is _LONE_LF else "\r"
         rows[:] = [[value.replace(_STAND_IN, lone) for value in row] for row in rows]
+
+    def _inside(self, rows: list[list[str]]) -> None:
+        """Take line ends that are part of a value off those of the lines."""
+        for row in rows:
+            for value in row:
+                if "\n" in value:
+                    n_both = value.count("\r\n")
+                    self._ends["CRLF"] -= n_both
+                    self._ends["LF"] -= value.count("\n") - n_both
 
     def _without_blank(self, rows: list[list[str]], n_waiting: int) -> tuple[list[list[str]], int]:
         """The rows without blank lines, and how many blank lines wait at the end.
@@ -192,7 +207,7 @@ class Delimited:
     def _note(self) -> None:
         if self._n_blank:
             self.notes.append(f"{self._n_blank:,} blank line{'s' if self._n_blank > 1 else ''} skipped")
-        if len(self._ends) > 1:
+        if all(n > 0 for n in self._ends.values()):
             self.notes.append(f"line ends are mixed ({', '.join(sorted(self._ends))})")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class _Rows(WorkSheetParser):
             date_formats=book._date_formats,
             timedelta_formats=book._timedelta_formats,
         )
-        self.n_unsaved = 0  # formulas without the value that they had
+        self.unsaved: Counter[int] = Counter()  # formulas without the value that they had, by column
 
     def rows(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         for _, element in iterparse(self.source):
@@ -110,7 +111,8 @@ class _Rows(WorkSheetParser):
         cell: dict[str, Any] = super().parse_cell(element)
         if cell["value"] is None:
             saved = element.get("t") == "str" and element.find(VALUE_TAG) is not None  # an empty text
-            self.n_unsaved += element.find(FORMULA_TAG) is not None and not saved
+            if element.find(FORMULA_TAG) is not None and not saved:
+                self.unsaved[cell["column"]] += 1
         elif cell["data_type"] == "e" and element.get("t", "n") == "n":  # in the format of a date, but no date: the number stands
             cell["value"] = element.findtext(VALUE_TAG)
         return cell
@@ -181,10 +183,12 @@ class Spreadsheet:
                         yield line, values
         except _BROKEN as error:
             raise _broken(error) from error
-        if parser.n_unsaved:
-            n = parser.n_unsaved
+        if parser.unsaved:
+            n = parser.unsaved.total()
+            names = {column: repr(self.names[column - 1]) if column <= len(self.names) else f"{column}" for column in parser.unsaved}
+            where = ", ".join(f"{count:,} in column {names[column]}" for column, count in sorted(parser.unsaved.items()))
             self.notes.append(
-                f"{n:,} formula{'s have' if n > 1 else ' has'} no saved value and {'are' if n > 1 else 'is'} read as empty: "
+                f"{n:,} formula{'s have' if n > 1 else ' has'} no saved value and {'are' if n > 1 else 'is'} read as empty ({where}): "
                 "save the file in a spreadsheet program to have the values"
             )
 
