@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from jobs.rows.cells import plain_values
 from jobs.rows.template import ROW, Template, TemplateError, compile_template, within_limit
 from jobs.rows.values import text_of, walkable
+from jobs.rows.variables import column_of
 
 Columns = Sequence[Mapping[str, Any]]  # the ledger's list: {"key": "c0", "name": header, "variable": …, "type": …}
 ROWS_AT_ONCE = 2_000
@@ -57,9 +58,10 @@ def needed_columns(columns: Columns, templates: Sequence[Template]) -> list[Mapp
     """The columns that the templates take."""
     if any(template.whole_row for template in templates):
         return list(columns)
-    names = {name for template in templates for name in template.variables}
+    meant = [column_of(columns, name) for template in templates for name in template.variables]
+    keys = {column["key"] for column in meant if column is not None}
     items = {name for template in templates for name in template.items}
-    return [column for column in columns if column["variable"] in names or column["name"] in items]
+    return [column for column in columns if column["key"] in keys or column["name"] in items]
 
 
 def read_rows(
@@ -162,6 +164,9 @@ def _fill(template: Template, n: int, columns: Columns, cells: Mapping[str, list
 def context(columns: Columns, values: Mapping[str, Any], template: Template) -> dict[str, Any]:
     """What a template sees of a row: its variables, and `row` by header (of doubled headers the first)."""
     found = {column["variable"]: values[column["key"]] for column in columns}
+    for name in template.variables:
+        if name not in found and (column := column_of(columns, name)) is not None:
+            found[name] = values[column["key"]]
     if template.whole_row or template.items:
         found[ROW] = {column["name"]: values[column["key"]] for column in reversed(columns)}
     return found
@@ -181,10 +186,10 @@ def _walked(column: Mapping[str, Any], cells: list[Any]) -> list[Any]:
 
 
 def _texts_of_gap(kind: str, name: str, columns: Columns, cells: Mapping[str, list[Any]]) -> list[str]:
-    word = "variable" if kind == "variable" else "name"
-    for column in columns:
-        if column[word] == name:
-            return list(map(text_of, cells[column["key"]]))
+    named = (column for column in columns if column["name"] == name)
+    column = column_of(columns, name) if kind == "variable" else next(named, None)
+    if column is not None:
+        return list(map(text_of, cells[column["key"]]))
     raise TemplateError(f"There is no column “{name}”.")
 
 

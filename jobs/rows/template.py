@@ -22,6 +22,7 @@ from jinja2.visitor import NodeTransformer
 from jobs.errors import BadTemplate
 from jobs.rows import filters
 from jobs.rows.values import text_of
+from jobs.rows.variables import column_of
 
 MAX_NODES = 200
 MAX_TEXT = 1_000_000  # characters of the template itself
@@ -56,13 +57,15 @@ class TemplateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a template, as shown beside it. `part` is `system` or `user`; `name` is the unknown variable, if that is it."""
+    """What is wrong with a template, as shown beside it. `part` is `system` or `user`; `name` is the unknown variable, if that is it, and
+    `near` what was probably meant and works in its place."""
 
     part: str
     message: str
     line: int | None = None
     hint: str = ""
     name: str = ""
+    near: str = ""
 
 
 class _Absent(ChainableUndefined):
@@ -443,12 +446,13 @@ def _check_part(part: str, text: str, columns: Sequence[Mapping[str, Any]]) -> l
 def _unknown_names(part: str, tree: nodes.Template, columns: Sequence[Mapping[str, Any]]) -> list[Problem]:
     names = [str(column["variable"]) for column in columns]
     headers = [str(column["name"]) for column in columns]
-    unknown = sorted(meta.find_undeclared_variables(tree) - {ROW, *names})
-    problems = [_unknown(part, name, _line_of(tree, name), names) for name in unknown]
+    unknown = sorted(name for name in meta.find_undeclared_variables(tree) - {ROW, *names} if column_of(columns, name) is None)
+    works = {header: name for header, name in reversed(list(zip(headers, names, strict=True)))} | dict(zip(names, names, strict=True))
+    problems = [_unknown(part, name, _line_of(tree, name), names, works) for name in unknown]
     for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
         item = _row_item(node)
         if item is not None and item not in headers:
-            problems.append(_unknown(part, item, node.lineno, headers))
+            problems.append(_unknown(part, item, node.lineno, headers, dict(zip(headers, headers, strict=True))))
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 
@@ -456,10 +460,11 @@ def _line_of(tree: nodes.Template, name: str) -> int | None:
     return min((node.lineno for node in tree.find_all(nodes.Name) if node.name == name and node.ctx == "load"), default=None)
 
 
-def _unknown(part: str, name: str, line: int | None, among: Sequence[str]) -> Problem:
-    near = nearest(name, among)
+def _unknown(part: str, name: str, line: int | None, among: Sequence[str], works: Mapping[str, str]) -> Problem:
+    """`works`: what may have been meant, and what to write for it."""
+    near = works.get(nearest(name, list(works)), "")
     if near:
         hint = f"Did you mean “{near}”?"
     else:
         hint = f"The columns are: {', '.join(among[:12])}{' …' if len(among) > 12 else ''}." if among else ""
-    return Problem(part, f"There is no column “{name}”.", line, hint, name)
+    return Problem(part, f"There is no column “{name}”.", line, hint, name, near)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Names that mean something else in a template, or that Jinja reads as a word of its own.
 RESERVED = frozenset(
@@ -84,6 +86,16 @@ def variable_names(headers: list[str]) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
+
+
+def column_of(columns: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """The column (of the ledger's list) that a template means by `name`: its variable, or its very header where that is a name that a
+    template can have; of doubled headers the first. None where there is none."""
+    for column in columns:
+        if column["variable"] == name:
+            return column
+    header = unicodedata.normalize("NFC", name)
+    return next((column for column in columns if unicodedata.normalize("NFC", str(column["name"])) == header), None)
 
 
 def _identifier(header: str) -> str:

@@ -23,7 +23,7 @@ from jobs.forms.prompts import PromptForm, lines_of
 from jobs.forms.results import whole_number
 from jobs.models import Dataset, DatasetVersion, Job, Prompt, PromptVersion
 from jobs.queries import prompts as queries
-from jobs.rows.template import Problem, check, nearest
+from jobs.rows.template import Problem, check
 from jobs.views.datasets import number_in, wants_part
 from jobs.views.posting import only_post
 from jobs.words import JobState, PromptKind, Role
@@ -240,8 +240,7 @@ def _trial(request: HttpRequest, form: PromptForm) -> Trial:
     system = "" if kind == PromptKind.EMBED else lines_of(said.get("system", ""))
     user = lines_of(said.get("user", ""))
     row = _row(said.get("row") or said.get("at", ""), table.n_rows if table else 1)
-    names = [column[key] for column in (table.columns if table else []) for key in ("variable", "name")]
-    problems = [Found(each, nearest(each.name, names) if each.name else "") for each in check(system, user, table.columns if table else [])]
+    problems = [Found(each, each.near) for each in check(system, user, table.columns if table else [])]
     if table is None:
         problems = [each for each in problems if not each.problem.name]  # without a table every name may be a column
     changed = said.get("columns_of", "") != (str(table.pk) if table else "")

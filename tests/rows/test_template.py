@@ -7,8 +7,10 @@ import json
 import pytest
 
 from jobs.errors import BadTemplate
+from jobs.rows.render import needed_columns, render_one
 from jobs.rows.template import MAX_OUTPUT, Problem, Template, TemplateError, check, compile_template, variables
 from jobs.rows.values import walkable
+from jobs.rows.variables import variable_names
 
 COLUMNS = [
     {"key": "c0", "name": "Ticket Text", "variable": "ticket_text", "type": "text"},
@@ -75,8 +77,8 @@ def test_half_surrogate_pair_becomes_replacement_character() -> None:
 
 def test_check_names_unknown_columns_with_line_and_suggestion() -> None:
     assert check("{{ metta.city }}", "a\n{{ ticket_text }}\n{{ row['Ticket Tex'] }}", COLUMNS) == [
-        Problem("system", "There is no column “metta”.", 1, "Did you mean “meta”?", "metta"),
-        Problem("user", "There is no column “Ticket Tex”.", 3, "Did you mean “Ticket Text”?", "Ticket Tex"),
+        Problem("system", "There is no column “metta”.", 1, "Did you mean “meta”?", "metta", "meta"),
+        Problem("user", "There is no column “Ticket Tex”.", 3, "Did you mean “Ticket Text”?", "Ticket Tex", "Ticket Text"),
     ]
 
 
@@ -295,3 +297,33 @@ def test_no_row_makes_a_template_work_for_minutes(inner: str) -> None:
 def test_honest_comparisons_stay_within_their_share() -> None:
     values = {"tags": walkable(json.dumps([f"tag{i}" for i in range(1_000)])), "text": "word " * 20_000 + "tag7 "}
     assert compile_template("{% for tag in tags %}{% if tag in text %}{{ tag }};{% endif %}{% endfor %}").render(values) == "tag7;"
+
+
+def test_a_header_that_is_a_name_works_as_itself() -> None:
+    headers = ["Größe", "Ticket Text", "_row", "größe", "名前"]
+    columns = [
+        {"key": f"c{i}", "name": header, "variable": variable, "type": "text"}
+        for i, (header, variable) in enumerate(zip(headers, variable_names(headers), strict=True))
+    ]
+    assert [column["variable"] for column in columns][:4] == ["grosse", "ticket_text", "row_", "grosse_2"]
+    values = {f"c{i}": f"v{i}" for i in range(5)}
+    plain = "{{ Größe }} {{ grosse }} {{ _row }} {{ größe }} {{ 名前 }} {{ Gro\u0308ße }}"
+    assert check("", plain, columns) == []
+    said = "v0 v0 v2 v3 v4 v0"
+    assert render_one(columns, values, "", plain)[1] == said
+    assert render_one(columns, values, "", plain + "{% if Größe %}!{% endif %}")[1] == said + "!"
+    assert [column["key"] for column in needed_columns(columns, (compile_template("{{ Größe }}{{ _row }}"),))] == ["c0", "c2"]
+
+
+def test_what_is_proposed_in_place_of_an_unknown_name_works() -> None:
+    columns = [
+        {"key": "c0", "name": "Größe", "variable": "grosse", "type": "text"},
+        {"key": "c1", "name": "Ticket Text", "variable": "ticket_text", "type": "text"},
+        {"key": "c2", "name": "_row id", "variable": "row_id", "type": "text"},
+    ]
+    for written, near in (("Größen", "grosse"), ("Ticket_Text", "ticket_text"), ("_row_id", "row_id"), ("xyz", "")):
+        (problem,) = check("", f"{{{{ {written} }}}}", columns)
+        assert (problem.name, problem.near) == (written, near)
+        assert near == "" or check("", f"{{{{ {near} }}}}", columns) == []
+    (problem,) = check("", '{{ row["Ticket text"] }}', columns)
+    assert problem.near == "Ticket Text"
