@@ -74,18 +74,20 @@ def unique_names(names: Sequence[str], taken: set[str]) -> list[str]:
     return found
 
 
-def csv_chunks(export: Export) -> Iterator[bytes]:
-    """The export as CSV, in chunks of some thousand rows; the first has the header."""
+def csv_chunks(export: Export, delimiter: str = ",", bom: bool = False) -> Iterator[bytes]:
+    """The export as CSV, in chunks of some thousand rows; the first has the header. Excel takes UTF-8 for what it is by its `bom`."""
+    if bom:
+        yield b"\xef\xbb\xbf"
     headers = [*(str(column["name"]) for column in export.columns), *export.own_names]
     headers = _defused(pa.array(headers)).to_pylist() if export.defuse else headers
-    yield _csv_lines([[header] for header in headers], quote_all=any("\r" in header for header in headers))
+    yield _csv_lines([[header] for header in headers], quote_all=any("\r" in header for header in headers), delimiter=delimiter)
     for cells, own in _portions(export):
         columns = [_cell_texts(cells.column(i)) for i in range(cells.num_columns)] + _own_texts(own, export.fields)
         if export.defuse:
             columns = [_defused(column) if pa.types.is_string(column.type) else column for column in columns]
         # Only \n is special to the csv module here; a lone \r has to stand in quotes too.
         alone = any(pc.any(pc.match_substring(column, "\r")).as_py() for column in columns if pa.types.is_string(column.type))
-        yield _csv_lines([column.to_pylist() for column in columns], quote_all=alone)
+        yield _csv_lines([column.to_pylist() for column in columns], quote_all=alone, delimiter=delimiter)
 
 
 def jsonl_chunks(export: Export) -> Iterator[bytes]:
@@ -356,7 +358,8 @@ def _defused(column: Any) -> Any:
     return pc.if_else(mask, pc.binary_join_element_wise("'", column, ""), column)
 
 
-def _csv_lines(columns: list[list[Any]], quote_all: bool = False) -> bytes:
+def _csv_lines(columns: list[list[Any]], quote_all: bool = False, delimiter: str = ",") -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL).writerows(zip(*columns, strict=True))
+    quoting = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
+    csv.writer(out, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerows(zip(*columns, strict=True))
     return out.getvalue().encode()

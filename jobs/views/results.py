@@ -36,6 +36,8 @@ from jobs.words import PENDING, PENDING_LOOK, Cause, JobState, OutcomeKind
 
 MOST_RAW = 2_000_000  # bytes of a raw line that a page shows
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+TYPES["excel"] = TYPES["csv"]
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t"}  # which one Excel parts cells at depends on the country it is set to
 KIND_CHOICES = [(kind, PENDING_LOOK.label if kind == PENDING else OutcomeKind(kind).look.label) for kind in KINDS]
 CAUSE_CHOICES = [(cause.value, cause.label) for cause in Cause]
 
@@ -178,16 +180,18 @@ def job_download(request: HttpRequest, pk: UUID, kind: str) -> HttpResponse:
             rows = query.rows(chosen.filter)
     names = [name for name, _ in fields(job.prompt_version.schema if job.prompt_version else None)]
     export = Export(files, job.dataset_version.columns, names, rows, defuse=request.GET.get("formulas") != "keep")
-    response = _streamed(export, kind)
-    name = f"{slugify(job.name) or 'job'}-{job.pk.hex[:8]}{'' if rows is None else '-filtered'}.{kind}"
+    response = _streamed(export, kind, DELIMITERS.get(request.GET.get("separator", ""), ","))
+    name = f"{slugify(job.name) or 'job'}-{job.pk.hex[:8]}{'' if rows is None else '-filtered'}.{'csv' if kind == 'excel' else kind}"
     response["Content-Disposition"] = f"attachment; filename=\"{name}\"; filename*=UTF-8''{quote(name)}"
     response["X-Content-Type-Options"] = "nosniff"
     return response
 
 
-def _streamed(export: Export, kind: str) -> Any:
+def _streamed(export: Export, kind: str, delimiter: str) -> Any:
     if kind == "parquet":
         return FileResponse(_parquet(export), content_type=TYPES[kind])
+    if kind == "excel":
+        return StreamingHttpResponse(csv_chunks(export, delimiter, bom=True), content_type=TYPES[kind])
     chunks: Iterator[bytes] = csv_chunks(export) if kind == "csv" else jsonl_chunks(export)
     return StreamingHttpResponse(chunks, content_type=TYPES[kind])
 

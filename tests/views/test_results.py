@@ -167,3 +167,18 @@ def test_download_of_a_filter_in_each_format(job: Job, as_owner: Any, people: An
     table = pq.read_table(io.BytesIO(body(as_owner.get(url("parquet")))))
     assert table.column("_row").to_pylist() == [0, 1, 2]
     assert as_owner.get(reverse("job-download", args=[job.pk, "exe"])).status_code == 404
+
+
+@pytest.mark.parametrize(("separator", "sign"), [("comma", ","), ("semicolon", ";"), ("tab", "\t"), ("nonsense", ",")])
+def test_csv_for_excel_is_the_same_table_with_a_mark_and_the_separator_of_the_choice(
+    separator: str, sign: str, job: Job, as_owner: Any
+) -> None:
+    plain = body(as_owner.get(reverse("job-download", args=[job.pk, "csv"])))
+    answer = as_owner.get(reverse("job-download", args=[job.pk, "excel"]) + f"?separator={separator}")
+    excel = body(answer)
+    assert excel.startswith(b"\xef\xbb\xbf")
+    assert not plain.startswith(b"\xef\xbb\xbf")
+    told = list(csv.reader(io.StringIO(excel.decode("utf-8-sig")), delimiter=sign))
+    assert told == list(csv.reader(io.StringIO(plain.decode())))
+    assert len(told) == 25
+    assert re.search(r'filename="[a-z0-9-]+\.csv"', answer["Content-Disposition"])
