@@ -151,6 +151,28 @@ def version_of(dataset: Dataset, number: int | None) -> DatasetVersion | None:
     return versions.filter(number=number).first() if number else versions.order_by("-number").first()
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnChange:
+    """How the columns' names differ from those of the version before."""
+
+    before: int
+    added: list[str]
+    gone: list[str]
+
+
+def columns_changed(version: DatasetVersion) -> ColumnChange | None:
+    """What a prompt that was written for the version before may miss; None where the names are the same, or there is none before."""
+    if version.number < 2:
+        return None
+    earlier = DatasetVersion.objects.filter(dataset=version.dataset_id, number__lt=version.number).order_by("-number")
+    before = earlier.values_list("number", "columns").first()
+    if before is None:
+        return None
+    old, new = ([str(column["name"]) for column in columns] for columns in (before[1], version.columns))
+    added, gone = [name for name in new if name not in old], [name for name in old if name not in new]
+    return ColumnChange(before[0], added, gone) if added or gone else None
+
+
 def version_lines(dataset: Dataset) -> list[VersionLine]:
     """All versions, newest first."""
     versions = list(dataset.versions.select_related("created_by").annotate(n_jobs=Count("jobs")).order_by("-number"))

@@ -165,6 +165,7 @@ def dataset_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         "n_jobs": n_jobs,
         "used_at": used_at,
         "tabs": _tabs(dataset, version, context["tab"]),
+        "change": queries.columns_changed(version),
     }
     return render(request, "jobs/dataset_detail.html", context)
 

@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from jobs.engine import ingest
 from jobs.engine.ingest import AT_ONCE_BYTES, read_again
 from jobs.models import Dataset, DatasetUpload, DatasetVersion
 from tests.jobs import make_dataset
@@ -331,3 +332,15 @@ def test_pages_need_few_queries_however_much_there_is(
         make_dataset(people.home, people.owner, 2, name="Another")
     assert counts[1] <= counts[0]
     assert counts[1] <= most
+
+
+def test_other_columns_under_the_same_name_are_warned_of(as_owner: Any, people: Any, data_folder: Path) -> None:
+    for text in ("id,text\n1,a\n", "id,body,lang\n1,a,en\n", "id,body,lang\n2,b,en\n"):
+        made = ingest.receive(people.home, people.owner, filename="t.csv", chunks=[text.encode()], dataset_name="Changing").version
+        assert made is not None
+    url = reverse("dataset-detail", args=[made.dataset_id])
+    second, third = as_owner.get(f"{url}?version=2"), as_owner.get(url)
+    page = " ".join(second.content.decode().split())
+    assert "The columns differ from version 1" in page
+    assert "Added: “body”, “lang”. Gone: “text”. Prompts that use what is gone cannot be filled in with this version." in page
+    assert (third.context["change"], as_owner.get(f"{url}?version=1").context["change"]) == (None, None)
