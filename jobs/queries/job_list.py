@@ -145,6 +145,11 @@ def live_lines(workspace: Workspace, ids: Iterable[UUID]) -> list[Line]:
     return [line_of(job) for job in jobs.select_related("dataset_version__dataset", "created_by")]
 
 
+def name_of(model: str) -> str:
+    """A model without the faults that the sandbox was asked for behind a `+`."""
+    return model.partition("+")[0]
+
+
 def choices_of(workspace: Workspace) -> Choices:
     """What the filters offer: only what the workspace's jobs have."""
     jobs = Job.objects.filter(workspace=workspace)
@@ -153,7 +158,7 @@ def choices_of(workspace: Workspace) -> Choices:
     )
     models, owners, datasets = set(), set(), set()
     for model, owner_id, owner, dataset_id, dataset in rows.order_by().distinct()[:2000]:
-        models.add((model, model))
+        models.add((name_of(model), name_of(model)))
         owners.add((str(owner_id or ""), owner or ""))
         datasets.add((str(dataset_id or ""), dataset or ""))
     states = [*GROUPS, *((state.value, state.look.label) for state in JobState if state != JobState.DRAFT)]
@@ -199,7 +204,7 @@ def _filtered(jobs: QuerySet[Job], wanted: Wanted, now: datetime) -> QuerySet[Jo
     elif wanted.state in set(JobState):
         jobs = jobs.filter(state=wanted.state)
     if wanted.model:
-        jobs = jobs.filter(model=wanted.model)
+        jobs = jobs.filter(Q(model=wanted.model) | Q(model__startswith=f"{wanted.model}+"))
     if wanted.owner.isascii() and wanted.owner.isdigit() and len(wanted.owner) < 16:
         jobs = jobs.filter(created_by_id=int(wanted.owner))
     if _is_uuid(wanted.dataset):

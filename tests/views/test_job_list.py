@@ -145,3 +145,13 @@ def test_what_a_cap_holds_is_said_shortly_and_in_the_badge(four: Any) -> None:
     assert line_of(job).needs == job.needs
     job.needs = ""
     assert (line_of(job).needs, line_of(job).look.label) == ("", "Running")
+
+
+def test_models_are_offered_without_the_faults_that_were_asked_for(client: Any, people: Any, four: Any) -> None:
+    for name, model in (("flaky", "gpt-6-luna+flaky"), ("broken", "gpt-6-luna+errors=3,missing=1"), ("other", "gpt-6-luna-mini")):
+        make_job(people, four["new"].connection, name, "completed", model=model)
+    login(client, people.viewer)
+    page = client.get("/jobs/")
+    assert page.context["choices"].models == [(name, name) for name in ("claude-haiku-5-5", "gpt-6-luna", "gpt-6-luna-mini")]
+    assert set(names(client, "?model=gpt-6-luna")) == {"new", "held", "done", "flaky", "broken"}
+    assert names(client, "?model=gpt-6-luna%2Bflaky") == ["flaky"]
