@@ -31,6 +31,15 @@ export function build(fields) {
   return JSON.stringify({ type: "object", properties, required: Object.keys(properties), additionalProperties: false }, null, 2);
 }
 
+// The labels in a text. Lines part it; without lines, commas and semicolons do, but not within "quotes".
+export function labelsIn(text) {
+  if (/[\n\t]/.test(text.trim())) return text.split(/[\n\t]/).map(unquoted).filter(Boolean);
+  return (text.match(/\s*"[^"]*"?\s*|[^,;]+/g) ?? []).map(unquoted).filter(Boolean);
+}
+
+const unquoted = (label) => label.trim().replace(/^"([^"]*)"?$/, "$1").trim();
+const quoteIsOpen = (text) => /(^|[,;])\s*"[^"]*$/.test(text);
+
 class Builder {
   constructor(root) {
     this.root = root;
@@ -76,7 +85,7 @@ class Builder {
   }
 
   take(input) {
-    const labels = input.value.split(/[,;\n\t]/).map((each) => each.trim()).filter(Boolean);
+    const labels = labelsIn(input.value);
     input.value = "";
     if (!labels.length) return;
     for (const label of labels) this.tag(input.closest(".builder-field"), label);
@@ -87,15 +96,18 @@ class Builder {
     const text = event.clipboardData?.getData("text") ?? "";
     if (!event.target.matches("[data-tag-input]") || !/[,;\n\t]/.test(text)) return;
     event.preventDefault();
-    event.target.value += text;
-    this.take(event.target);
+    const input = event.target;
+    const lines = /[\n\t]/.test(text) ? [...labelsIn(input.value), ...labelsIn(text)] : labelsIn(input.value + text);
+    input.value = "";
+    for (const label of lines) this.tag(input.closest(".builder-field"), label);
+    this.write();
   }
 
   key(event) {
     const input = event.target;
     if (event.key === "Enter" && input.matches("input")) event.preventDefault(); // a form's Enter would save the prompt
     if (!input.matches("[data-tag-input]")) return;
-    if (event.key === "Enter" || event.key === ",") { event.preventDefault(); this.take(input); }
+    if (event.key === "Enter" || (event.key === "," && !quoteIsOpen(input.value))) { event.preventDefault(); this.take(input); }
     if (event.key === "Backspace" && !input.value) { input.closest(".tags").querySelector("[data-tags]").lastElementChild?.remove(); this.write(); }
   }
 

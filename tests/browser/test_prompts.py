@@ -89,6 +89,10 @@ def test_answer_fields_are_built_and_read_back_from_their_json(editor: Page) -> 
     labels.press_sequentially("refund,delivery")
     labels.press("Enter")
     expect(field.locator(".tag")).to_have_text([re.compile("refund"), re.compile("delivery")])
+    labels.press_sequentially('"other, or none"')  # a label with a comma in it
+    labels.press("Enter")
+    expect(field.locator(".tag").last).to_have_attribute("data-label", "other, or none")
+    labels.press("Backspace")
     page.get_by_role("button", name="Add a field").click()
     field.nth(1).get_by_label("Name").fill("urgent")
     field.nth(1).get_by_label("Kind").select_option("yes/no")
