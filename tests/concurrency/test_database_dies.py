@@ -35,7 +35,7 @@ from tests.servers import Postgres
 NIGHT = bool(os.environ.get("BATCHUI_NIGHT"))
 BY_DAY = ["before mark", "after mark", "after answer", "after journal", "before outcomes", "after outcomes", "after merge", "before round"]
 NAMES = sorted({*[name for name, _ in POINTS], *DIRECT} - {"after cut"}) if NIGHT else [*BY_DAY, "direct before fetched"]
-N_RESTARTS = 12 if NIGHT else 2
+N_RESTARTS = 12 if NIGHT else 1
 
 
 def cut_connections() -> None:
