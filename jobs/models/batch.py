@@ -82,6 +82,11 @@ class Batch(Identified, Leased):
         return f"{self.job} batch {self.number}"
 
     @property
+    def label(self) -> str:
+        """How a person calls it: batches are numbered within their round, so the round is named where there is more than one."""
+        return f"batch {self.number} of round {self.round.number}" if self.job.rounds.count() > 1 else f"batch {self.number}"
+
+    @property
     def is_open(self) -> bool:
         return not BatchState(self.state).terminal
 

@@ -21,6 +21,7 @@ from jobs.models import Batch, Event, Job
 from jobs.queries.basis import open_batches
 from jobs.queries.job_list import look_of
 from jobs.queries.job_money import Money, link, money_of, prices_of, settings_of, uncertain_most, uncertain_words
+from jobs.queries.timeline import TimelineEvent, latest_events
 from jobs.words import CLOSED, PENDING, PENDING_LOOK, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState, remote_status
 
 BATCHES_SHOWN = 10
@@ -73,15 +74,6 @@ class RoundLine:
     at: datetime
     by: str
     n_uncertain: int  # rows of which nobody knows whether they were charged
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineEvent:
-    tone: str
-    icon: str
-    text: str
-    more: str
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +269,7 @@ def sentence(job: Job, facts: Facts) -> str:
     if facts.states.get(BatchState.UNKNOWN):
         return "The provider gave no clear answer to a batch. It is looked for there; nothing is sent twice."
     if facts.waiting:
-        return f"Waiting: {facts.waiting}."
+        return f"Waiting: {facts.waiting.rstrip('.')}."
     if state is JobState.PREPARING or not facts.n_batches:
         return "Preparing: the prompt is filled in for each row and cut into batches."
     back = facts.n_batches - n_open
@@ -332,47 +324,6 @@ def batches_page(job: Job, number: int = 1, per_page: int = 50) -> tuple[list[Ba
     batches = Batch.objects.filter(job=job).select_related("round").order_by("-round__number", "number")
     at = (number - 1) * per_page
     return batch_lines(batches[at : at + per_page]), batches.count()
-
-
-def events_page(job: Job, number: int = 1, per_page: int = 50) -> tuple[list[TimelineEvent], int]:
-    """A page of the timeline, newest first, and how many events there are."""
-    events = Event.objects.filter(job=job).order_by("-created_at", "-id")
-    at = (number - 1) * per_page
-    return [timeline_event(event) for event in events[at : at + per_page]], events.count()
-
-
-EVENT_LOOKS = {
-    "launched": ("active", "launch"),
-    "round": ("active", "retry"),
-    "round:settled": ("good", "check"),
-    "cancel": ("off", "dash"),
-    "planned": ("neutral", "layers"),
-    "finished": ("good", "check"),
-    "batch:settled": ("good", "check"),
-    "batch:rejected": ("bad", "cross"),
-    "batch:unknown": ("warn", "alert"),
-    "batch:submitted": ("active", "half"),
-    "batch:strays": ("warn", "alert"),
-    "batch:twin": ("warn", "alert"),
-    "pilot": ("active", "play"),
-    "rescue": ("active", "retry"),
-    "cap": ("neutral", "circle"),
-    "approved": ("good", "check"),
-}
-
-
-def timeline_event(event: Event) -> TimelineEvent:
-    """An event with the look of its kind."""
-    tone, icon = EVENT_LOOKS.get(event.kind, ("neutral", "circle"))
-    if event.kind == "finished" and not event.text.startswith("Completed: all"):
-        tone, icon = (
-            ("off", "dash")
-            if event.text.startswith("Cancelled")
-            else ("warn", "alert")
-            if event.text.startswith("Completed")
-            else ("bad", "cross")
-        )
-    return TimelineEvent(tone, icon, event.text, "", event.created_at)
 
 
 def round_lines(job: Job) -> list[RoundLine]:
@@ -462,7 +413,7 @@ def job_page(job: Job, facts: Facts, usual: Usual | None = None) -> JobPage:
     unknown = []
     if facts.states.get(BatchState.UNKNOWN):
         unknown = batch_lines(Batch.objects.filter(job=job, state=BatchState.UNKNOWN).select_related("round")[:20])
-    events = [timeline_event(event) for event in Event.objects.filter(job=job).order_by("-created_at", "-id")[: EVENTS_SHOWN + 1]]
+    events = latest_events(job, EVENTS_SHOWN + 1)
     pace = pace_of(job, events[0].at if events else None)
     prices, note = prices_of(job)
     n_uncertain = sum(each.n_uncertain for each in rounds)

@@ -360,6 +360,6 @@ def _defused(column: Any) -> Any:
 
 def _csv_lines(columns: list[list[Any]], quote_all: bool = False, delimiter: str = ",") -> bytes:
     out = io.StringIO()
-    quoting = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
-    csv.writer(out, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerows(zip(*columns, strict=True))
+    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
+    writer.writerows(zip(*columns, strict=True))
     return out.getvalue().encode()

@@ -17,8 +17,9 @@ from jobs.engine.view import standing_of
 from jobs.forms.results import page_number
 from jobs.models import Job
 from jobs.queries.compare import compare_url
-from jobs.queries.job import batches_page, events_page, facts_of, frame_of, job_page, stamp_of
+from jobs.queries.job import batches_page, facts_of, frame_of, job_page, stamp_of
 from jobs.queries.job_money import about, cost_per_row, link
+from jobs.queries.timeline import events_page
 from jobs.rows.query import RowFiles
 from jobs.rows.schema import fields
 from jobs.views.job_acts import acts_of, usual_of

@@ -97,7 +97,7 @@ def batch_decide(request: HttpRequest, pk: UUID, batch_pk: UUID) -> HttpResponse
     job = get_job(request, pk, Role.ADMIN)
     batch = get_object_or_404(Batch.objects.select_related("connection", "round", "job"), pk=batch_pk, job=job)
     if batch.state not in decide.UNDECIDED:
-        messages.info(request, f"Batch {batch.number} needs no decision any more: the provider's answer is known.")
+        messages.info(request, f"{batch.label.capitalize()} needs no decision any more: the provider's answer is known.")
         return redirect("job-detail", pk=job.pk)
     adopt_form, again_form = AdoptForm(), AgainForm()
     problem: BadInput | None = None
@@ -110,13 +110,13 @@ def batch_decide(request: HttpRequest, pk: UUID, batch_pk: UUID) -> HttpResponse
             adopt_form = AdoptForm(request.POST)
             if adopt_form.is_valid():
                 decide.adopt(batch, request.user, adopt_form.wanted)  # type: ignore[arg-type]
-                messages.success(request, f"Batch {batch.number} is {adopt_form.wanted} at the provider; it is followed to its end.")
+                messages.success(request, f"{batch.label.capitalize()} is {adopt_form.wanted} at the provider; it is followed to its end.")
                 return redirect("job-detail", pk=job.pk)
         if act == "again":
             again_form = AgainForm(request.POST)
             if again_form.is_valid():
                 decide.resubmit(batch, request.user)  # type: ignore[arg-type]
-                messages.success(request, f"Batch {batch.number} is sent again.")
+                messages.success(request, f"{batch.label.capitalize()} is sent again.")
                 return redirect("job-detail", pk=job.pk)
     except BadInput as error:
         problem = error
@@ -146,13 +146,13 @@ def batch_give_up(request: HttpRequest, pk: UUID, batch_pk: UUID) -> HttpRespons
     batch = get_object_or_404(Batch.objects.select_related("connection", "round", "job"), pk=batch_pk, job=job)
     reason = give_up.reason_of(batch)
     if not reason:
-        messages.info(request, f"Batch {batch.number} is not one to give up: it has come back, or is still within its time.")
+        messages.info(request, f"{batch.label.capitalize()} is not one to give up: it has come back, or is still within its time.")
         return redirect("job-detail", pk=job.pk)
     form, problem = GiveUpForm(request.POST or None), None
     if request.method == "POST" and form.is_valid():
         try:
             give_up.give_up(batch, request.user)  # type: ignore[arg-type]
-            messages.success(request, f"Batch {batch.number} is given up. Its rows are under Failures as “No answer came back”.")
+            messages.success(request, f"{batch.label.capitalize()} is given up. Its rows are under Failures as “No answer came back”.")
             return redirect("job-detail", pk=job.pk)
         except BadInput as error:
             problem = error

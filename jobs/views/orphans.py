@@ -47,11 +47,13 @@ def orphan_lines(connection: Connection, found: orphans.Orphans) -> OrphanList:
     """The orphans of a connection with their ways out; one query where one may be a batch that is looked for."""
     shown = sorted(found.found, key=lambda each: each.created_at, reverse=True)[:MOST_SHOWN]
     wanted = {pk for each in shown for pk in each.could_be}
-    batches = {str(b.pk): b for b in Batch.objects.filter(connection=connection, pk__in=wanted).select_related("job")} if wanted else {}
+    batches = (
+        {str(b.pk): b for b in Batch.objects.filter(connection=connection, pk__in=wanted).select_related("job", "round")} if wanted else {}
+    )
     lines = []
     for number, each in enumerate(shown, 1):
         known = [batches[pk] for pk in each.could_be if pk in batches]
-        ways = tuple((f"batch {b.number} of {b.job.name}", reverse("job-decide", args=[b.job_id, b.pk])) for b in known)
+        ways = tuple((f"{b.label} of {b.job.name}", reverse("job-decide", args=[b.job_id, b.pk])) for b in known)
         created = datetime.fromisoformat(each.created_at) if each.created_at else None
         lines.append(OrphanLine(each, remote_status(each.status), created, ways, f"orphan-{number}"))
     return OrphanList(tuple(lines), len(found.found) - len(shown), found.at, found.complete)

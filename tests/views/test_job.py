@@ -174,6 +174,25 @@ def test_unclear_batch_is_explained(job: Job, as_owner: Any) -> None:
     assert "Batch 1, round 1: 24 rows" in page
 
 
+def test_batches_name_their_round_where_there_is_more_than_one(job: Job, as_owner: Any) -> None:
+    first = job.batches.get()
+    url, decide = reverse("job-timeline", args=[job.pk]), reverse("job-detail", args=[job.pk])
+    assert [e.text for e in as_owner.get(url).context["events"] if "Batch 1 of round" in e.text] == []
+    assert (first.label, "of round</span>" in as_owner.get(decide).content.decode()) == ("batch 1", False)
+    again, other = job.rounds.get(), job.batches.get()
+    again.pk, again.number, again._state.adding = uuid.uuid4(), 2, True
+    again.save()
+    other.pk, other.round, other.provider_batch_id, other.token, other._state.adding = uuid.uuid4(), again, "another", "b2", True
+    other.save()
+    job.events.create(kind="batch:ready", text="Batch 1: 2 rows ready", batch=other)
+    assert (first.label, other.label) == ("batch 1 of round 1", "batch 1 of round 2")
+    told = [e.text for e in as_owner.get(url).context["events"] if e.text.startswith("Batch")]
+    assert told[0] == "Batch 1 of round 2: 2 rows ready"
+    assert all(text.startswith("Batch 1 of round 1: ") for text in told[1:])
+    page = as_owner.get(decide).content.decode()
+    assert [f'{n} <span class="muted">of round</span> {r}' in page for n, r in ((1, 1), (1, 2))] == [True, True]
+
+
 def test_draft_goes_to_its_launch(job: Job, as_owner: Any) -> None:
     Job.objects.filter(pk=job.pk).update(state="draft")
     assert as_owner.get(reverse("job-detail", args=[job.pk]))["Location"] == reverse("launch", args=[job.pk])
