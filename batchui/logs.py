@@ -8,6 +8,7 @@ import traceback
 from typing import Any
 
 import structlog
+from django.core.exceptions import PermissionDenied
 
 HIDDEN = "[redacted]"
 _PATTERNS = [
@@ -54,6 +55,8 @@ class Clean(logging.Filter):
         """Always true; the record is changed in place."""
         record.msg = clean(record.getMessage())
         record.args = ()
+        if record.exc_info and record.exc_info[0] is not None and issubclass(record.exc_info[0], PermissionDenied):
+            record.exc_info = None  # who may not do something is told so: a line, and no traceback of ours
         if record.exc_info and record.exc_info[0] is not None:
             record.exc_text = clean("".join(traceback.format_exception(*record.exc_info)).rstrip(), keep_lines=True)
             record.exc_info = None

@@ -103,12 +103,20 @@ def test_connection(connection: Connection) -> tuple[bool, str]:
             words, ok = provider.test(), True
             seen = [model.id for model in provider.models()]
     except (ProviderError, BadInput) as error:
-        words, ok, seen = str(error), False, connection.models_seen
+        words, ok, seen = f"{error}{_lacks_version(connection, error)}", False, connection.models_seen
     Connection.objects.filter(pk=connection.pk).update(
         tested_at=timezone.now(), test_result=words[:500], test_ok=ok, models_seen=seen[:2000], problem="" if ok else words[:500]
     )
     connection.refresh_from_db()
     return ok, words
+
+
+def _lacks_version(connection: Connection, error: ProviderError | BadInput) -> str:
+    """The usual reason why a server does not know an address: the clients of OpenAI's API add paths behind `/v1`."""
+    is_unknown = isinstance(error, ProviderError) and error.status == 404
+    if not is_unknown or connection.kind == ProviderKind.ANTHROPIC or not connection.base_url or "/v1" in connection.base_url:
+        return ""
+    return " Is /v1 missing at the end of the base URL?"
 
 
 def remove_connection(connection: Connection, user: User | None) -> None:

@@ -87,7 +87,8 @@ def check_base_url(url: str, allow_private: bool = False, *, look_up: bool = Tru
     except ValueError:
         raise BadInput("The base URL cannot be read as a URL.", "It looks like https://api.example.com/v1.") from None
     if parts.scheme not in ("https", "http") or not parts.netloc:
-        raise BadInput("The base URL must start with https://.", "It looks like https://api.example.com/v1.")
+        allowed = "https:// or http://" if allow_private else "https://"
+        raise BadInput(f"The base URL must start with {allowed}.", "It looks like https://api.example.com/v1.")
     if parts.scheme == "http" and not allow_private:
         raise BadInput("The base URL must start with https://.", "Over http:// anyone on the way could read the key.")
     if "@" in parts.netloc:

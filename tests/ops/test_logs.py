@@ -8,6 +8,7 @@ import logging.config
 from collections.abc import Iterator
 
 import pytest
+from django.core.exceptions import PermissionDenied
 
 from batchui import logs
 
@@ -55,6 +56,15 @@ def test_tracebacks_are_redacted(stream: io.StringIO) -> None:
         logging.getLogger("tests.logs").exception("call failed")
     assert "sk-live" not in stream.getvalue()
     assert "ValueError: bad header [redacted]" in stream.getvalue()
+
+
+def test_a_refusal_is_one_line_without_a_traceback(stream: io.StringIO) -> None:
+    try:
+        raise PermissionDenied
+    except PermissionDenied:
+        logging.getLogger("tests.logs").warning("Forbidden (Permission denied): %s", "/launch/", exc_info=True)
+    assert stream.getvalue().count("\n") == 1
+    assert stream.getvalue().endswith("Forbidden (Permission denied): /launch/\n")
 
 
 def test_every_handler_cleans_and_the_sdks_are_quiet() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.test import Client
+from django.urls import reverse
 
 from batchui.seal import unseal
-from jobs.engine.remote import aad
+from jobs.engine.connections import test_connection as check_connection
+from jobs.engine.remote import aad, seal_key
 from jobs.models import AuditEntry, Connection
 from tests.jobs import make_connection, make_job
 
@@ -109,3 +111,21 @@ def test_query_counts_do_not_grow(as_owner: Any, people: Any, sandbox: Any, djan
         as_owner.get("/connections/")
     with django_assert_max_num_queries(12):
         as_owner.get(f"/connections/{Connection.objects.first().pk}/")  # type: ignore[union-attr]
+
+
+def test_an_address_that_lacks_its_scheme_or_its_version_is_told_so(as_owner: Any, people: Any, sandbox: Any, settings: Any) -> None:
+    settings.ALLOW_PRIVATE_HOSTS = True
+    bare = as_owner.post(reverse("connection-new"), form(sandbox, base_url="localhost:8000/v1"))
+    assert "The base URL must start with https:// or http://." in bare.content.decode()
+    settings.ALLOW_PRIVATE_HOSTS = False
+    strict = as_owner.post(reverse("connection-new"), form(sandbox, base_url="localhost:8000/v1")).content.decode()
+    assert "The base URL must start with https://." in strict
+    settings.ALLOW_PRIVATE_HOSTS = True
+    made = make_connection(people.home, people.owner, sandbox)
+    ok, words = check_connection(made)
+    assert (ok, "Is /v1 missing" in words) == (True, False)
+    made.base_url = made.base_url.removesuffix("/v1")
+    seal_key(made, KEY)  # a key is sealed for its address
+    made.save()
+    ok, words = check_connection(made)
+    assert (ok, words.endswith("Is /v1 missing at the end of the base URL?")) == (False, True)
