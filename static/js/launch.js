@@ -26,6 +26,17 @@ function ask() {
 }
 
 document.addEventListener("htmx:oobAfterSwap", ask);
+
+// A model that is ticked while the table is asked for anew stays ticked.
+let ticked = null;
+document.addEventListener("htmx:beforeSwap", (e) => {
+  if (e.detail.target?.id === "models") ticked = document.querySelector("input[name=pick]:checked")?.value ?? null;
+});
+document.addEventListener("htmx:afterSwap", () => {
+  const box = ticked && document.querySelector(`input[name=pick][value="${CSS.escape(ticked)}"]`);
+  if (box) box.checked = true;
+  ticked = null;
+});
 document.addEventListener("change", (e) => e.target.matches("input[name=pick], #other_connection") && say());
 document.addEventListener("input", (e) => e.target.matches("input[name=other_model]") && say());
 document.addEventListener("htmx:afterSettle", say);

@@ -116,6 +116,28 @@ function autoFilter(event) {
   waiting = setTimeout(() => (form.hasAttribute("hx-get") && window.htmx ? window.htmx.trigger(form, "auto") : form.requestSubmit()), event.type === "input" ? 350 : 0);
 }
 
+// A filter may stand within what it refreshes. Who types is ahead of the answer: the field keeps the focus, the cursor and what stands in it.
+let typing = null;
+function keepTyping(event) {
+  const at = document.activeElement;
+  typing = null;
+  if (!at?.name || !at.form || !event.detail.target?.contains?.(at) || !at.matches("input[type=search], input[type=text], input:not([type]), textarea")) return;
+  typing = { action: at.form.getAttribute("action"), name: at.name, value: at.value, from: at.selectionStart, to: at.selectionEnd };
+}
+
+function goOnTyping() {
+  if (!typing) return;
+  const was = typing;
+  typing = null;
+  const field = [...document.querySelectorAll(`form [name="${CSS.escape(was.name)}"]`)].find((each) => each.form.getAttribute("action") === was.action);
+  if (!field) return;
+  const behind = field.value !== was.value;
+  if (behind) field.value = was.value;
+  field.focus({ preventScroll: true });
+  field.setSelectionRange(was.from, was.to);
+  if (behind) field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
 function sendOnce(event) {
   const form = event.target;
   if (!form.matches("[data-once]") || event.defaultPrevented) return;
@@ -136,6 +158,8 @@ export function startParts() {
   document.addEventListener("keydown", menuKeys);
   document.addEventListener("change", autoFilter);
   document.addEventListener("input", (e) => e.target.matches?.("input[type=search], input[type=text]") && autoFilter(e));
+  document.addEventListener("htmx:beforeSwap", keepTyping);
+  document.addEventListener("htmx:afterSettle", goOnTyping);
   document.addEventListener("submit", sendOnce);
   document.addEventListener("cancel", (e) => { if (e.target.matches?.("dialog")) { e.preventDefault(); closeDialog(e.target); } }, true);
   window.addEventListener("pageshow", (e) => e.persisted && document.querySelectorAll("[data-sent]").forEach((f) => { delete f.dataset.sent; f.querySelectorAll("[aria-disabled]").forEach((b) => b.removeAttribute("aria-disabled")); }));

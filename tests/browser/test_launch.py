@@ -103,6 +103,25 @@ def test_terms_typed_quickly_over_a_slow_network_are_what_is_launched(analyst: A
     assert analyst.complaints == []
 
 
+def test_a_model_that_is_ticked_while_the_table_is_counted_stays_ticked(analyst: Any, people: Any) -> None:
+    draft = make_draft(people)
+    held: list[Any] = []
+    analyst.goto(f"{analyst.home}/launch/{draft.pk}/model/")
+    analyst.locator("#models table").wait_for()
+    analyst.route("**/model/?*", lambda route: held.append(route))
+    with analyst.expect_request("**/model/?*"):
+        analyst.get_by_label("Most output tokens per row").fill("77")
+        analyst.get_by_label("Most output tokens per row").press("Tab")
+    other = analyst.locator("input[name=pick]:not(:checked)").first
+    wanted = other.get_attribute("value")
+    other.check()
+    analyst.evaluate(SETTLED)
+    held[0].continue_()
+    analyst.evaluate("() => window.settled")
+    assert analyst.locator("input[name=pick]:checked").get_attribute("value") == wanted
+    assert analyst.get_by_label("Most output tokens per row").input_value() == "77"
+
+
 def test_what_the_figures_ask_for_follows_the_terms(analyst: Any, people: Any) -> None:
     own = make_connection(people.home, "Own", "http://127.0.0.1:8/v1", kind="openai-compatible", is_sandbox=False, seen=["llama-x"])
     draft = make_draft(people)

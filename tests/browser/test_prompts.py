@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from jobs.engine.prompts import Content, create
 from jobs.models import PromptVersion
 from tests.browser.test_datasets import signed_in  # noqa: F401 - a fixture
 from tests.jobs import make_dataset
@@ -124,3 +125,20 @@ def test_unsaved_work_is_not_lost_unasked(editor: Page) -> None:
     page.get_by_role("link", name="Cancel").click()
     expect(page.locator("#id_user")).to_have_value("Half a thought")
     assert asked == ["beforeunload"]
+
+
+def test_a_search_keeps_what_is_typed_while_its_answer_is_on_the_way(signed_in: Page, live_server: Any, people: Any) -> None:  # noqa: F811
+    for name in ("abacus", "abc"):
+        create(people.home, people.owner, name, Content(user="Hello"))
+    page, held = signed_in, list[Any]()
+    page.goto(f"{live_server.url}/prompts/")
+    page.route("**/prompts/?*", lambda route: held.append(route) if not held else route.continue_())
+    field = page.get_by_label("Search prompts")
+    with page.expect_request("**/prompts/?*"):
+        field.press_sequentially("ab")
+    field.press_sequentially("c")
+    held[0].continue_()
+    expect(page.get_by_role("link", name="abacus")).to_have_count(0)  # what was typed last is what is shown
+    expect(page.get_by_role("link", name="abc")).to_be_visible()
+    assert field.input_value() == "abc"
+    assert field.evaluate("e => e === document.activeElement && e.selectionStart === 3")
