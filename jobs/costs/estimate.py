@@ -160,7 +160,12 @@ def limited_output(max_output_tokens: int | None, schema: Mapping[str, Any] | No
     low = _smallest_answer(schema)
     guess = "the smallest answer that fits the schema" if schema else "a short answer"
     if max_output_tokens is None:
-        return OutputBasis(Decimal(low), None, f"Output tokens are not known: at least about {guess}; there is no limit set.", "limit")
+        return OutputBasis(
+            Decimal(low),
+            None,
+            f"Output tokens are not known: at least {guess} ({low:,} tokens or so) a row; there is no limit set.",
+            "limit",
+        )
     low = min(low, max_output_tokens)
     words = f"Output tokens are not known yet: from {guess} ({low:,} tokens) to the limit of {max_output_tokens:,} tokens for every row."
     return OutputBasis(Decimal(low), Decimal(max_output_tokens), words, "limit", max_output_tokens)

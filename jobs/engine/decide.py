@@ -36,8 +36,9 @@ def risk_in_words(batch: Batch) -> str:
     most = (
         f"up to {formats.usd(risk)}" if risk is not None else "an amount that is not known, since its price or answer length has no bound"
     )
+    rows = formats.count(batch.n_requests, "row runs", "rows run")
     return (
-        f"If the provider took the batch after all, its {batch.n_requests:,} rows run twice and {most} is paid twice. "
+        f"If the provider took the batch after all, its {rows} twice and {most} is paid twice. "
         "Check at the provider that it is not there before you send it again."
     )
 

@@ -70,8 +70,9 @@ def risk_in_words(batch: Batch) -> str:
     """What a person is told before the button."""
     risk = risk_of(batch)
     most = f"up to {formats.usd(risk)}" if risk is not None else "an amount that is not known"
+    rows = formats.count(batch.n_requests, "row")
     return (
-        f"The provider may have answered some of its {batch.n_requests:,} rows, or may still answer them, and bill {most} for that. "
+        f"The provider may have answered some of its {rows}, or may still answer them, and bill {most} for that. "
         "Those answers are lost: rows that you send again afterwards are paid again."
     )
 

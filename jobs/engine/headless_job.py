@@ -246,7 +246,7 @@ def _bar(job: Job, seconds: float) -> str:
     failed = f" · {job.n_unsuccessful:,} not succeeded" if job.n_unsuccessful else ""
     waiting = f" · {why}" if why and not JobState(job.state).terminal else ""
     done = formats.percent(job.n_done, job.n_rows)
-    return f"[{'█' * filled}{'·' * (24 - filled)}] {done} {job.n_done:,} of {job.n_rows:,} rows{failed} · {state}{waiting}"
+    return f"[{'█' * filled}{'·' * (24 - filled)}] {done} {job.n_done:,} of {formats.count(job.n_rows, 'row')}{failed} · {state}{waiting}"
 
 
 def out_kind(path: str) -> str:

@@ -107,13 +107,13 @@ def _finish(job: Job, lease: Lease) -> None:
     if sum(job.counts.values()) != job.n_rows or (job.counts["pending"] and job.launched_at is not None):
         raise ValueError(f"job {job.pk}: {job.counts['pending']} rows have no outcome at the end")
     if job.cancel_requested_at is not None:
-        state, words = JobState.CANCELLED, f"Cancelled: {job.n_succeeded:,} of {job.n_rows:,} rows had succeeded"
+        state, words = JobState.CANCELLED, f"Cancelled: {job.n_succeeded:,} of {formats.count(job.n_rows, 'row')} had succeeded"
     elif job.n_succeeded == job.n_rows:
-        state, words = JobState.COMPLETED, f"Completed: all {job.n_rows:,} rows succeeded"
+        state, words = JobState.COMPLETED, f"Completed: all {formats.count(job.n_rows, 'row')} succeeded"
     elif job.n_succeeded:
-        state, words = JobState.COMPLETED_WITH_FAILURES, f"Completed: {job.n_succeeded:,} of {job.n_rows:,} rows succeeded"
+        state, words = JobState.COMPLETED_WITH_FAILURES, f"Completed: {job.n_succeeded:,} of {formats.count(job.n_rows, 'row')} succeeded"
     else:
-        state, words = JobState.FAILED, f"Failed: none of {job.n_rows:,} rows succeeded"
+        state, words = JobState.FAILED, f"Failed: none of {formats.count(job.n_rows, 'row')} succeeded"
     with transaction.atomic():
         # A cancel that came since is not passed over: then LostLease, and the next look finishes the job as cancelled.
         lease.write({"cancel_requested_at": job.cancel_requested_at}, state=state, finished_at=timezone.now(), needs="")

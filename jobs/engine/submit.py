@@ -77,7 +77,8 @@ def _why_wait(batch: Batch) -> str:
     minute_ago = timezone.now() - timedelta(seconds=60)
     recent = Batch.objects.filter(connection=batch.connection, submitting_at__gt=minute_ago).count()
     if per_minute and recent >= per_minute:
-        return f"waiting: {recent} batches were created in the last minute, the limit of this connection is {per_minute}"
+        made = formats.count(recent, "batch was", "batches were")
+        return f"waiting: {made} created in the last minute, the limit of this connection is {per_minute}"
     return ""
 
 

@@ -51,7 +51,7 @@ def follow_twins(batches: Iterable[Batch], provider: Provider) -> None:
             continue
         if remote.ended:
             batch, n = seen[twin], remote.n_succeeded or 0
-            told = f"{n:,} rows of it had run and are billed a second time"
+            told = f"{n:,} {'row of it had run and is' if n == 1 else 'rows of it had run and are'} billed a second time"
             text = f"Batch {batch.number}: the second batch {twin} ended ({remote.status}); {told}"
             note(batch.job, ENDED, text, batch, provider_batch_id=twin, n_succeeded=n)
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.utils import timezone
 
-from jobs.formats import usd, usd_places
+from jobs.formats import count, usd, usd_places
 from jobs.models import Batch, Connection, Dataset, Job, Prompt, Workspace
 from jobs.queries.job_list import LIVE, Line, line_of, needs_person
 from jobs.queries.sandbox import counted_batches, counted_jobs
@@ -50,7 +50,9 @@ class Money:
 
     @property
     def month_note(self) -> str:
-        left_out = f"; {self.unpriced:,} rows without a known price are not in it" if self.unpriced else ""
+        left_out = (
+            f"; {count(self.unpriced, 'row without a known price is', 'rows without a known price are')} not in it" if self.unpriced else ""
+        )
         return f"{usd(self.paid, 2)} in all{left_out}{self.unreal}"
 
     @property
@@ -84,7 +86,7 @@ class Home:
     @property
     def live_note(self) -> str:
         pending = sum(line.job.n_rows - line.n_done for line in self.live)
-        return f"{pending:,} rows to go" if self.live else "jobs"
+        return f"{count(pending, 'row')} to go" if self.live else "jobs"
 
     @property
     def places(self) -> int:

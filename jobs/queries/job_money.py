@@ -105,7 +105,7 @@ def settings_of(job: Job) -> tuple[tuple[str, str, str], ...]:
     version, prompt = job.dataset_version, job.prompt_version
     most = job.spec.get("max_output_tokens")
     lines = [
-        ("Dataset", f"{version}, {version.n_rows:,} rows", link("dataset-detail", version.dataset_id)),
+        ("Dataset", f"{version}, {formats.count(version.n_rows, 'row')}", link("dataset-detail", version.dataset_id)),
         ("Prompt", str(prompt), link("prompt-detail", prompt.prompt_id)),
         ("Model", job.model, ""),
         ("Connection", job.connection.name, link("connection-list")),

@@ -319,7 +319,7 @@ def _caption(name: str, kind: str) -> str:
 
 
 def _chart(caption: str, spread: Distribution, whole: bool) -> Chart:
-    told = f"{caption} · {spread.n:,} rows" + (f", {spread.n_other:,} of them with other values" if spread.n_other else "")
+    told = f"{caption} · {formats.count(spread.n, 'row')}" + (f", {spread.n_other:,} of them with other values" if spread.n_other else "")
     if spread.labels:
         names = [str(label) for label, _ in spread.labels[:12]]
         rest = spread.n - sum(n for _, n in spread.labels[:12])

@@ -447,7 +447,7 @@ def _unknown_names(part: str, tree: nodes.Template, columns: Sequence[Mapping[st
     names = [str(column["variable"]) for column in columns]
     headers = [str(column["name"]) for column in columns]
     unknown = sorted(name for name in meta.find_undeclared_variables(tree) - {ROW, *names} if column_of(columns, name) is None)
-    works = {header: name for header, name in reversed(list(zip(headers, names, strict=True)))} | dict(zip(names, names, strict=True))
+    works = dict(zip([*reversed(headers), *names], [*reversed(names), *names], strict=True))  # of doubled headers the first
     problems = [_unknown(part, name, _line_of(tree, name), names, works) for name in unknown]
     for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
         item = _row_item(node)

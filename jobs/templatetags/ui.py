@@ -22,6 +22,7 @@ from django.utils.safestring import SafeString
 from jobs.templatetags.icons import icon
 
 register = template.Library()
+_SINGULAR = {"batches": "batch", "entries": "entry"}
 register.simple_tag(icon, name="icon")
 
 LEAST = 0.7  # percent: a single failed row among a million is still seen
@@ -90,19 +91,24 @@ def badge(look: Any, label: str = "") -> dict[str, Any]:
     return {"tone": of(look, "tone"), "icon": of(look, "icon"), "label": label or of(look, "label")}
 
 
+def _noun(plural: str, n: int) -> str:
+    return _SINGULAR.get(plural, plural.removesuffix("s")) if n == 1 else plural
+
+
 @register.inclusion_tag("components/bar.html")
 def bar(segments: Iterable[Any], total: int | None = None, noun: str = "rows", legend: bool = True, thin: bool = False) -> dict[str, Any]:
     pieces = place(segments, total)
     # A segment whose tone is `track` is named and counted, but drawn by the empty track itself.
     shown = [p for p in pieces if p.n and p.tone != "track"]
-    return {"pieces": pieces, "shown": shown, "total": total or sum(p.n for p in pieces), "noun": noun, "legend": legend, "thin": thin}
+    n = total or sum(p.n for p in pieces)
+    return {"pieces": pieces, "shown": shown, "total": n, "noun": _noun(noun, n), "legend": legend, "thin": thin}
 
 
 @register.inclusion_tag("components/progress.html")
 def progress(done: int, total: int, failed: int = 0, tone: str = "active", note: str = "", noun: str = "rows") -> dict[str, Any]:
     segments = [{"tone": tone, "label": "Done", "n": done - failed}, {"tone": "bad", "label": "Failed", "n": failed}]
     shown = [p for p in place(segments, total) if p.n]
-    return {"shown": shown, "done": done, "total": total, "failed": failed, "note": note, "noun": noun}
+    return {"shown": shown, "done": done, "total": total, "failed": failed, "note": note, "noun": _noun(noun, total)}
 
 
 @register.inclusion_tag("components/field.html")
@@ -145,7 +151,7 @@ def th(context: Context, label: str, key: str = "", num: bool = False, target: s
 def pagination(
     context: Context, number: int, total: int, per_page: int, noun: str = "rows", target: str = "", param: str = "page"
 ) -> dict[str, Any]:
-    """First, previous, numbers, next, last, and a field to jump where there are many pages. `number` is from 1."""
+    """First, previous, numbers, next, last, and a field to jump where there are many pages. `number` is from 1, `noun` a plural."""
     request: HttpRequest = context["request"]
     last = max(1, ceil(total / per_page))
     number = min(max(1, number), last)
@@ -162,7 +168,7 @@ def pagination(
         "number": number,
         "last": last,
         "total": total,
-        "noun": noun,
+        "noun": _noun(noun, total),
         "param": param,
         "from": (number - 1) * per_page + 1 if total else 0,
         "to": min(total, number * per_page),

@@ -119,7 +119,10 @@ def _after(request: HttpRequest, upload: DatasetUpload) -> str:
     if upload.repeated:
         messages.info(request, f"These very bytes are here already, as version {version.number}. Nothing was added.")
     else:
-        messages.success(request, f"Read {version.n_rows:,} rows in {len(version.columns):,} columns, as version {version.number}.")
+        messages.success(
+            request,
+            f"Read {formats.count(version.n_rows, 'row')} in {formats.count(len(version.columns), 'column')}, as version {version.number}.",
+        )
     return f"{reverse('dataset-detail', args=[version.dataset_id])}?version={version.number}"
 
 
