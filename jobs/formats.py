@@ -47,11 +47,11 @@ def usd_places(values: Sequence[Decimal | None]) -> int:
 
 
 def usd(value: Decimal | None, places: int | None = None) -> str:
-    """Dollars, "$41.47"; "$0.0042" when small; zero is "$0". A trace that rounds to zero is "<$0.0001"."""
+    """Dollars, "$41.47"; "$0.0042" when small; zero is "$0" in a column too. A trace that rounds to zero is "<$0.0001"."""
     if value is None:
         return UNKNOWN
     if value == 0:
-        return "$0" if places is None else f"${_places(Decimal(0), places)}"
+        return "$0"
     digits = usd_places([value]) if places is None else places
     rounded = _places(value, digits)
     sign = "−" if value < 0 else ""

@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
         (f.usd(Decimal("0.0000001")), "<$0.0001"),
         (f.usd(Decimal("-1.5")), "−$1.50"),
         (f.usd(Decimal(0)), "$0"),
-        (f.usd(Decimal(0), 4), "$0.0000"),
+        (f.usd(Decimal(0), 4), "$0"),
         (f.usd(None), "–"),
         (f.usd_places([Decimal("0.5"), None, Decimal("0.9")]), 4),
         (f.usd_places([Decimal("0.5"), Decimal(1)]), 2),

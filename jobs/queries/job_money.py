@@ -62,7 +62,8 @@ def money_of(job: Job) -> Money:
         lane = Estimate.from_json(job.estimate).lanes.get(job.lane)
         if lane is not None:
             estimate, note = formats.usd_range(lane.low, lane.high), lane.reason or "when it was launched"
-    paid = job.paid_usd if known else None
+    nothing = bool(job.n_done) and not job.n_unpriced and not job.paid_usd  # where no row was charged, no price is needed to know it
+    paid = job.paid_usd if known or nothing else None
     realtime = job.realtime_usd if known else None
     saved = realtime - paid if paid is not None and realtime is not None else None
     share = f"{int(saved * 100 / realtime)} % less than real time" if saved is not None and realtime else "against real time"
@@ -72,7 +73,7 @@ def money_of(job: Job) -> Money:
 
 def dollars(amount: Decimal | None, places: int) -> str:
     """Dollars at the precision of their neighbours; nothing is `$0`, unknown is `–`."""
-    return "$0" if amount == 0 else formats.usd(amount, places)
+    return formats.usd(amount, places)
 
 
 def uncertain_most(job: Job, rows: Mapping[str, int] | None = None) -> Decimal | None:

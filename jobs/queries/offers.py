@@ -114,7 +114,7 @@ class Bill:
     @property
     def ceiling_words(self) -> str:
         """Rounded up as the range's upper end is, so that the one is never above the other."""
-        return usd_range(self.ceiling, self.ceiling)
+        return usd_range(self.ceiling, self.ceiling).removeprefix("under ")
 
     @property
     def tried(self) -> int:

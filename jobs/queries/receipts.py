@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from jobs.costs.estimate import Estimate
 from jobs.costs.receipt import TIME, UNHEARD, Line, Receipt, RoundTotal, Total, money, shown
@@ -95,8 +95,8 @@ def receipt_page(job: Job, receipt: Receipt) -> ReceiptPage:
     places = _places([receipt.paid.amount, receipt.realtime.amount, receipt.uncertain.amount])
     lines = _merged(line for line in receipt.lines if line.billed == "paid")
     _round(lines, places)
-    rounds = [_round_of(each, [line for line in lines if line.round == each.number]) for each in receipt.rounds]
-    paid, wasted, realtime = (_sum([getattr(line, name) for line in lines]) for name in ("paid", "wasted", "realtime"))
+    rounds = [_round_of(each, [line for line in lines if line.round == each.number], places) for each in receipt.rounds]
+    paid, wasted, realtime = (_sum([getattr(line, name) for line in lines], places) for name in ("paid", "wasted", "realtime"))
     wasted = None if receipt.wasted.amount is None else wasted
     uncertain = _merged(line for line in receipt.lines if line.billed == "unknown")
     _round(uncertain, places)
@@ -112,7 +112,7 @@ def receipt_page(job: Job, receipt: Receipt) -> ReceiptPage:
         saved=saved,
         saved_percent=_percent(receipt.saved.amount, receipt.realtime.amount) if saved is not None else "",
         uncertain=uncertain,
-        uncertain_total=_sum([line.paid for line in uncertain]) if uncertain and not receipt.uncertain.at_least else None,
+        uncertain_total=_sum([line.paid for line in uncertain], places) if uncertain and not receipt.uncertain.at_least else None,
         n_unpaid_tokens=sum(line.tokens for line in receipt.lines if line.billed == "unpaid"),
         expected=_expected(receipt.estimate, job.lane, receipt.paid, over),
         over=over,
@@ -144,15 +144,15 @@ def _plus(sum_: Decimal | None, part: Decimal | None) -> Decimal | None:
 
 
 def _round(lines: Sequence[ReceiptLine], places: int) -> None:
-    """Round each column so that its parts add up to its rounded total."""
+    """Round each column so that its parts add up to its rounded total. A trace that rounds to nothing stays, and is shown as one."""
     for name in ("paid", "wasted", "realtime"):
         known = [line for line in lines if getattr(line, name) is not None]
         for line, value in zip(known, shown([getattr(line, name) for line in known], places), strict=True):
-            setattr(line, name, value)
+            setattr(line, name, value or getattr(line, name))
 
 
-def _round_of(each: RoundTotal, lines: list[ReceiptLine]) -> ReceiptRound:
-    paid, wasted, realtime = (_sum([getattr(line, name) for line in lines]) for name in ("paid", "wasted", "realtime"))
+def _round_of(each: RoundTotal, lines: list[ReceiptLine], places: int) -> ReceiptRound:
+    paid, wasted, realtime = (_sum([getattr(line, name) for line in lines], places) for name in ("paid", "wasted", "realtime"))
     return ReceiptRound(each.number, each.reason.label, each.lane.label, each.rows, lines, paid, wasted, realtime, each.uncertain_rows)
 
 
@@ -162,10 +162,13 @@ def _places(amounts: Sequence[Decimal | None]) -> int:
     return max(usd_places(amounts), min(8, 3 - largest.adjusted())) if largest else 2
 
 
-def _sum(parts: Sequence[Decimal | None]) -> Decimal | None:
-    """What is known of a column; None where nothing is, and zero for an empty one."""
+def _sum(parts: Sequence[Decimal | None], places: int) -> Decimal | None:
+    """What is known of a column, as shown; None where nothing is, and zero for an empty one."""
     known = [part for part in parts if part is not None]
-    return None if parts and not known else sum(known, ZERO)
+    if parts and not known:
+        return None
+    rounded = sum((part.quantize(Decimal(1).scaleb(-places), ROUND_DOWN) for part in known), ZERO)
+    return rounded or sum(known, ZERO)  # of traces alone a trace
 
 
 def _saved(receipt: Receipt, paid: Decimal | None, realtime: Decimal | None, places: int) -> Decimal | None:

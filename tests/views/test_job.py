@@ -196,3 +196,12 @@ def test_batches_name_their_round_where_there_is_more_than_one(job: Job, as_owne
 def test_draft_goes_to_its_launch(job: Job, as_owner: Any) -> None:
     Job.objects.filter(pk=job.pk).update(state="draft")
     assert as_owner.get(reverse("job-detail", args=[job.pk]))["Location"] == reverse("launch", args=[job.pk])
+
+
+def test_a_job_that_paid_for_nothing_cost_nothing_whatever_its_price(as_owner: Any, people: Any, sandbox: Any, data_folder: Any) -> None:
+    """Unknown is –, zero is $0: on the job's page and in the list."""
+    job = make_job(people.home, people.owner, sandbox, model="no-such-model", n_rows=2)
+    page = as_owner.get(reverse("job-detail", args=[job.pk])).content.decode()
+    assert '<span class="label">Cost</span><span class="value">$0</span>' in page
+    listed = as_owner.get(reverse("job-list")).content.decode()
+    assert re.search(rf'id="cost-{job.pk}">0</span>', listed)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from jobs import formats
 from jobs.costs.prices import PriceSheet, Tier
 from jobs.costs.receipt import RoundUsage, Sums, receipt
 from jobs.engine.audit import audit_job
@@ -149,3 +150,10 @@ def test_unknown_price_is_said_apart_from_no_success() -> None:
     assert (page.wasted, page.no_per_thousand) == (None, "a price is not known")
     nothing = [usage(1, sheet_of(batch="1", direct="2"), sums(1000, useful=False))]
     assert receipt_page(job(), receipt(nothing, n_rows=3, standings={})).no_per_thousand == "so what 1,000 cost is not known"
+
+
+def test_a_trace_is_never_shown_as_nothing() -> None:
+    rounds = [usage(1, sheet_of(batch="1", direct="2"), Sums(0, "paid", True, 1, {"input": 9_000_000, "output": 7}))]
+    page = receipt_page(job(), receipt(rounds, n_rows=3, standings={"succeeded": 2}))
+    assert [formats.usd(line.paid, page.places) for line in page.rounds[0].lines] == ["$9.00", "<$0.01"]
+    assert (page.paid, page.rounds[0].paid, formats.usd(page.wasted, page.places)) == (D("9.00"), D("9.00"), "$0")
