@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from functools import cache
@@ -71,7 +71,7 @@ class TokenModel:
         messages = [text for text in (system, user) if text]
         raw = sum(_raw_count(self.rule.encoding, text) + _PER_MESSAGE for text in messages) + _TO_PRIME
         if schema is not None:
-            raw += _raw_count(self.rule.encoding, json.dumps(schema, ensure_ascii=False))
+            raw += _raw_count(self.rule.encoding, schema_text(schema))
         return self._scaled(raw)
 
     def count_request(self, kind: str, system: str, user: str, schema: Mapping[str, Any] | None = None) -> int:
@@ -80,6 +80,11 @@ class TokenModel:
 
     def _scaled(self, raw: int) -> int:
         return int((raw * self.factor).to_integral_value(ROUND_CEILING))
+
+
+def schema_text(schema: Mapping[str, Any]) -> str:
+    """An output schema as it is counted."""
+    return json.dumps(schema, ensure_ascii=False)
 
 
 def count(model: TokenModel, text: str) -> int:
@@ -128,10 +133,31 @@ def _encoding(name: str) -> Any:
     return bpe_openai.get_encoding(name)
 
 
+ENCODINGS = ("o200k_base", "cl100k_base")
+_REMEMBERED = 2_000  # texts
+_counted: dict[tuple[str, str], int] = {}
+
+
+def remember(counted: Iterable[tuple[str, Mapping[str, int]]]) -> None:
+    """Texts with their counts by encoding, as another process counted them (`count_all`): here the tokenizer, 110 MB, is not loaded for
+    them. Some thousand are kept."""
+    for text, counts in counted:
+        if len(_counted) > _REMEMBERED * len(ENCODINGS):
+            _counted.clear()
+        _counted.update({(encoding, text): n for encoding, n in counts.items()})
+
+
+def count_all(texts: Iterable[str]) -> list[tuple[str, dict[str, int]]]:
+    """Each text once, with its tokens by encoding."""
+    return [(text, {encoding: _raw_count(encoding, text) for encoding in ENCODINGS}) for text in dict.fromkeys(texts) if text]
+
+
 def _raw_count(encoding: str, text: str) -> int:
     """Tokens of a text by an encoding; text that looks like a special token is text. Long texts are cut at a space where there is one."""
     if not text:
         return 0
+    if (known := _counted.get((encoding, text))) is not None:
+        return known
     encode = _encoding(encoding).encode_ordinary
     total, start = 0, 0
     while start < len(text):

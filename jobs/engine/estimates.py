@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from jobs.costs.estimate import Estimate, OutputBasis, estimate, limited_output, no_output, with_time
 from jobs.costs.lookup import ModelEntry, models_known
 from jobs.costs.prices import PriceSheet
-from jobs.costs.tokens import TokenModel
+from jobs.costs.tokens import TokenModel, schema_text
 from jobs.engine import history
 from jobs.engine.preview import render, sample_rows
 from jobs.engine.spec import overrides_of, sheet_for
@@ -32,7 +32,8 @@ class Sample:
 
 def sample_of(version: DatasetVersion, prompt: PromptVersion, size: int = SAMPLE) -> Sample:
     """Render a sample of the table. Raises BadInput where the template cannot be used at all."""
-    preview = render(version, prompt.system, prompt.user, sample_rows(version.n_rows, size), cells=False, seconds=20)
+    also = [schema_text(prompt.schema)] if prompt.schema else []
+    preview = render(version, prompt.system, prompt.user, sample_rows(version.n_rows, size), cells=False, seconds=20, count=also)
     if preview.problem:
         raise BadInput(preview.problem)
     texts = [(row.system, row.user) for row in preview.rows if not row.error]

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from jobs.costs.tokens import remember
 from jobs.engine import places
 from jobs.errors import BadInput, BadTemplate
 from jobs.models import DatasetVersion
@@ -34,9 +35,17 @@ class Preview:
 
 
 def render(
-    version: DatasetVersion, system: str, user: str, rows: Sequence[int], *, cells: bool = True, seconds: float = SECONDS
+    version: DatasetVersion,
+    system: str,
+    user: str,
+    rows: Sequence[int],
+    *,
+    cells: bool = True,
+    seconds: float = SECONDS,
+    count: Sequence[str] | None = None,
 ) -> Preview:
-    """Both texts for the given rows. A template that cannot be used, or takes too long, is a problem in words, not an exception."""
+    """Both texts for the given rows; with `count` the child counts the tokens of these texts and of its own, so that nobody has to here.
+    A template that cannot be used, or takes too long, is a problem in words, not an exception."""
     request = {
         "table": str(places.table_of(version)),
         "columns": version.columns,
@@ -44,6 +53,7 @@ def render(
         "user": user,
         "rows": sorted({row for row in rows if 0 <= row < version.n_rows}),
         "cells": cells,
+        "count": None if count is None else list(count),
     }
     try:
         answer = run_child("jobs.engine.preview_child", request, seconds=seconds, memory_bytes=MEMORY, file_bytes=8_000_000)
@@ -51,6 +61,7 @@ def render(
         return Preview(problem=f"Line {error.line}: {error.message}" if error.line else error.message)
     except (ChildDied, BadInput) as error:
         return Preview(problem=f"The prompt could not be filled in: {error}")
+    remember(answer["counted"] or [])
     return Preview([Rendered(**item) for item in answer["rows"]])
 
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from jobs.costs.tokens import count_all
 from jobs.rows.choose import write_rows
 from jobs.rows.render import read_rows, render_rows
 
@@ -13,7 +14,8 @@ COUNTED = 20_000  # characters; longer texts are shown cut
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """`rows` of a table: their cells by column key, and both texts or what went wrong. `texts` false leaves the cells out."""
+    """`rows` of a table: their cells by column key, and both texts or what went wrong; with `count`, a list of further texts, the tokens of
+    all texts as well."""
     table, columns = Path(request["table"]), request["columns"]
     with tempfile.TemporaryDirectory() as folder:
         chosen = Path(folder) / "rows.parquet"
@@ -31,4 +33,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
                 )
             else:
                 found.append({"row": item[0], "system": item[1], "user": item[2], "cells": cells.get(item[0], {})})
-    return {"rows": found}
+    counted = None
+    if request.get("count") is not None:
+        counted = count_all([*request["count"], *(row.get(part, "") for row in found for part in ("system", "user"))])
+    return {"rows": found, "counted": counted}

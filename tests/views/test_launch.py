@@ -141,7 +141,7 @@ def test_model_table_prices_this_job_and_marks_the_choice(client: Any, people: A
     assert ">unknown</span>" in shown
     assert "$0<" not in shown
     marks = {mark for offer in tables_of(draft) for mark in offer.marks}
-    assert marks == {"chosen", "cheapest", "suggested"}
+    assert marks == {"chosen", "cheapest", "suggested", "small"}
 
 
 def test_a_model_by_name_starts_on_a_connection_that_works(client: Any, people: Any, draft: Job) -> None:
