@@ -414,3 +414,16 @@ def test_line_ends_inside_of_values_are_not_those_of_the_lines(tmp_path: Path) -
         assert read(tmp_path, text.encode())[0].notes == notes
     without_header = Reading("csv", "", "utf-8", ",", '"', False)
     assert read(tmp_path, b'"a\nb",1\r\nc,2\r\n', reading=without_header)[0].notes == []
+
+
+def test_absent_keys_are_said(tmp_path: Path) -> None:
+    done, rows = read(tmp_path, b'{"a": "1", "b": null}\n{"a": "2", "c": "3"}\n{"a": "4", "b": "5"}\n', "x.jsonl")
+    assert (rows, done.notes) == (
+        [["1", None, None], ["2", None, "3"], ["4", "5", None]],
+        ["not all objects have 'b', 'c': a key that is absent comes back as null in JSON Lines"],
+    )
+    wide = "\n".join(f'{{"k{n}": "1"}}' for n in range(8)).encode()
+    assert read(tmp_path, wide, "x.jsonl")[0].notes == [
+        "not all objects have 'k0', 'k1', 'k2', 'k3', 'k4' and 3 more: a key that is absent comes back as null in JSON Lines"
+    ]
+    assert read(tmp_path, b'[{"a": "1"}, {"a": null}]', "x.json")[0].notes == []

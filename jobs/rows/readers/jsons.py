@@ -16,6 +16,7 @@ from jobs.rows.readers.source import LONGEST_LINE, Source
 from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, IngestLimits, Reading
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_NAMED = 5  # keys that a note names
 
 
 class _Number(str):
@@ -45,6 +46,7 @@ class JsonTable:
         self._source, self._reading, self._limits = source, reading, source.limits
         self.notes: list[str] = []
         self._columns: dict[str, int] = {}
+        self._in_all: set[str] | None = None  # keys that each object has so far
         self._seen_text: set[str] = set()
         self._seen_other: set[str] = set()
         self._head = head
@@ -62,6 +64,9 @@ class JsonTable:
             for name in self.names
             if name in self._seen_text & self._seen_other
         ]
+        if absent := [name for name in self.names if name not in (self._in_all or ())]:
+            named = ", ".join(map(repr, absent[:_NAMED])) + (f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else "")
+            self.notes.append(f"not all objects have {named}: a key that is absent comes back as null in JSON Lines")
         if self._beside:
             self.notes.append(f"only the rows are read, not {', '.join(map(repr, dict.fromkeys(self._beside)))} beside them")
 
@@ -108,6 +113,7 @@ class JsonTable:
         if len(set(names)) != len(names):
             double = next(name for n, name in enumerate(names) if name in names[:n])
             raise BadTable(f"The object at line {line} has the key {double!r} twice.", Where(line, f"{double!r} twice", "each key once"))
+        self._in_all = set(names) if self._in_all is None else self._in_all.intersection(names)
         for name in names:
             try:
                 name.encode()
