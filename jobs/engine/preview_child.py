@@ -35,5 +35,5 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
                 found.append({"row": item[0], "system": item[1], "user": item[2], "cells": cells.get(item[0], {})})
     counted = None
     if request.get("count") is not None:
-        counted = count_all([*request["count"], *(row.get(part, "") for row in found for part in ("system", "user"))])
+        counted = count_all([*request["count"], *(str(row.get(part, "")) for row in found for part in ("system", "user"))])
     return {"rows": found, "counted": counted}
