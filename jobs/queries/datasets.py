@@ -162,8 +162,6 @@ class ColumnChange:
 
 def columns_changed(version: DatasetVersion) -> ColumnChange | None:
     """What a prompt that was written for the version before may miss; None where the names are the same, or there is none before."""
-    if version.number < 2:
-        return None
     earlier = DatasetVersion.objects.filter(dataset=version.dataset_id, number__lt=version.number).order_by("-number")
     before = earlier.values_list("number", "columns").first()
     if before is None:

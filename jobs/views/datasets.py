@@ -162,12 +162,13 @@ def dataset_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     if wants_part(request) and context["tab"] in ("rows", "columns"):
         return render(request, f"jobs/_dataset_{context['tab']}.html", context)
     n_jobs, used_at = queries.used_at(dataset)
+    n_versions = dataset.versions.count()
     context |= {
-        "n_versions": dataset.versions.count(),
+        "n_versions": n_versions,
         "words": queries.words_of(version.reading),
         "n_jobs": n_jobs,
         "used_at": used_at,
-        "tabs": _tabs(dataset, version, context["tab"]),
+        "tabs": _tabs(dataset, version, context["tab"], n_versions),
         "change": queries.columns_changed(version),
     }
     return render(request, "jobs/dataset_detail.html", context)
@@ -180,8 +181,8 @@ def _version(request: HttpRequest, dataset: Dataset) -> DatasetVersion:
     return version
 
 
-def _tabs(dataset: Dataset, version: DatasetVersion, current: str) -> list[dict[str, Any]]:
-    counts = {"rows": version.n_rows, "columns": len(version.columns), "versions": dataset.versions.count()}
+def _tabs(dataset: Dataset, version: DatasetVersion, current: str, n_versions: int) -> list[dict[str, Any]]:
+    counts = {"rows": version.n_rows, "columns": len(version.columns), "versions": n_versions}
     base = reverse("dataset-detail", args=[dataset.pk])
     return [
         {
