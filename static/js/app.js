@@ -19,6 +19,16 @@ startUploads();
 startKeys();
 startCharts();
 
+// A question that is cut off, by the next one or by the end of the page, is no error: htmx would write it to the console as one.
+document.addEventListener("htmx:beforeSend", ({ detail: { xhr } }) => {
+  const cleanUp = xhr.onabort;
+  xhr.onabort = (event) => {
+    const { error } = console;
+    console.error = () => {};
+    try { cleanUp?.call(xhr, event); } finally { console.error = error; }
+  };
+});
+
 document.addEventListener("htmx:afterSettle", () => {
   findCharts(document);
   dressTables(document);

@@ -142,3 +142,18 @@ def test_a_search_keeps_what_is_typed_while_its_answer_is_on_the_way(signed_in: 
     expect(page.get_by_role("link", name="abc")).to_be_visible()
     assert field.input_value() == "abc"
     assert field.evaluate("e => e === document.activeElement && e.selectionStart === 3")
+
+
+def test_a_preview_that_is_cut_off_is_no_error(editor: Page, live_server: Any) -> None:
+    said: list[str] = []
+    editor.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    editor.on("dialog", lambda dialog: dialog.accept())
+    editor.route("**/prompts/new/", lambda route: None if route.request.method == "POST" else route.continue_())  # never answered
+    with editor.expect_request(lambda request: request.method == "POST"):
+        editor.locator("#id_user").fill("Sort {{ text }}")
+    with editor.expect_request(lambda request: request.method == "POST"):  # the first one is cut off by it
+        editor.locator("#id_user").fill("Sort {{ text }} now")
+    editor.wait_for_function("document.querySelectorAll('.htmx-request').length > 0")
+    editor.goto(f"{live_server.url}/prompts/")
+    expect(editor.get_by_role("heading", level=1)).to_contain_text("Prompts")
+    assert said == []
