@@ -402,7 +402,7 @@ def _usually_left(usual: Usual, elapsed: float) -> tuple[str, str, str] | None:
     if high <= 0:
         return None
     value = formats.duration_range(low, high) if low >= 1 else f"up to {formats.duration(high)}"
-    note = f"as is usual here: of {usual.n} such batches half took under {formats.duration(usual.median)}, 9 in 10 under"
+    note = f"as is usual here: of {usual.n} such batches half took at most {formats.duration(usual.median)}, 9 in 10 at most"
     return "Time left", value, f"{note} {formats.duration(usual.slow)}"
 
 

@@ -75,7 +75,7 @@ def _why(job: Job, facts: Facts, usual: Usual | None) -> str:
         return f"The provider gives up on what is left in {left}, at {timezone.localtime(facts.expires_at):%H:%M}."
     running = now - facts.oldest if facts.oldest else timedelta()
     if usual and running.total_seconds() > usual.slow:
-        return f"It takes longer than usual: 9 of 10 such batches here took under {formats.duration(usual.slow)}."
+        return f"It takes longer than usual: 9 of 10 such batches here took at most {formats.duration(usual.slow)}."
     if not usual and running > LONG:
         return f"It has been at the provider for {formats.duration(running.total_seconds())}."
     return ""

@@ -114,7 +114,7 @@ def test_running_longer_than_usual_is_a_reason(running: Job) -> None:
     facts = facts_of(running)
     found = rescue_of(running, facts, 30, Decimal(2), Decimal(1), Decimal(1), Usual(300, 900, 12))
     assert found is not None
-    assert found.why == "It takes longer than usual: 9 of 10 such batches here took under 15 min."
+    assert found.why == "It takes longer than usual: 9 of 10 such batches here took at most 15 min."
     assert found.button == "Finish the remaining 30 rows in real time for about $1.00 more"
     quiet = rescue_of(running, facts, 30, None, None, None, Usual(3000, 9000, 12))
     assert quiet is not None
@@ -126,7 +126,7 @@ def test_time_left_is_a_range_only_where_it_is_known(running: Job) -> None:
     assert time_of(running, facts_of(running), None)[0] == "Ends by"
     label, value, note = time_of(running, facts_of(running), None, Usual(600, 1800, 7))
     assert (label, value) == ("Time left", "4 min – 24 min")
-    assert note == "as is usual here: of 7 such batches half took under 10 min, 9 in 10 under 30 min"
+    assert note == "as is usual here: of 7 such batches half took at most 10 min, 9 in 10 at most 30 min"
     assert time_of(running, facts_of(running), None, Usual(60, 120, 7))[0] == "Ends by"
     Batch.objects.filter(job=running, number=3).update(state="ready")  # its end cannot be told before it is sent
     assert time_of(running, facts_of(running), None, Usual(600, 1800, 7))[0] == "Ends by"
@@ -139,7 +139,7 @@ def test_pace_of_this_workspace_is_on_the_page(as_owner: Any, people: Any, sandb
     Batch.objects.filter(job=done).update(state="settled", submitted_at=now - timedelta(hours=2), ended_at=now - timedelta(hours=1))
     at_provider(running)
     html = page_of(as_owner, running)
-    assert "as is usual here: of 6 such batches half took under 1 h" in html
+    assert "as is usual here: of 6 such batches half took at most 1 h" in html
 
 
 def test_held_by_its_cap_the_page_says_so_and_an_analyst_raises_it(sign_in: Any, people: Any, running: Job) -> None:
