@@ -25,7 +25,9 @@ class Command(BaseCommand):
         acts = parser.add_mutually_exclusive_group()
         acts.add_argument("--cancel", action="store_true", help="cancel the job; what the provider has finished is kept and paid for")
         acts.add_argument("--adopt", metavar="PROVIDER_ID", help="with --batch: it is this one at the provider")
-        acts.add_argument("--send-again", action="store_true", help="with --batch: it is not at the provider; send it again and bear the risk")
+        acts.add_argument(
+            "--send-again", action="store_true", help="with --batch: it is not at the provider; send it again and bear the risk"
+        )
         acts.add_argument("--give-up", action="store_true", help="with --batch: it never comes back; end its rows without answers")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,7 +45,9 @@ class Command(BaseCommand):
         self.stdout.write(f"{job.name}: {JobState(job.state).look.label}, {counts}")
         for batch in _open(job):
             reason = give_up.reason_of(batch) or batch.wait_reason
-            said = f"batch {batch.number}, round {batch.round.number}: {BatchState(batch.state).look.label.lower()}, {batch.n_requests:,} rows"
+            said = (
+                f"batch {batch.number}, round {batch.round.number}: {BatchState(batch.state).look.label.lower()}, {batch.n_requests:,} rows"
+            )
             self.stdout.write(f"  {said}{f' ({reason})' if reason else ''}")
 
     def _act(self, job: Job, options: dict[str, Any]) -> None:
