@@ -19,21 +19,20 @@ from jobs.words import CLOSED, Lane, OutcomeKind, RoundReason
 
 
 def receipt_of(job: Job) -> Receipt:
-    """What the job cost so far, over all closed batches."""
-    rounds = [_usage(round_, _closed(round_)) for round_ in job.rounds.select_related("job").order_by("number")]
+    """What the job cost so far, over all closed batches. Two queries, however many rounds."""
+    rounds = list(job.rounds.select_related("job").order_by("number"))
+    closed: dict[Any, list[Batch]] = {}
+    for batch in Batch.objects.filter(job=job, state__in=CLOSED).order_by("number").only("round_id", "usage", "n_requests", "n_tokens"):
+        closed.setdefault(batch.round_id, []).append(batch)
+    usages = [_usage(round_, closed.get(round_.pk, []), rounds) for round_ in rounds]
     estimate = Estimate.from_json(job.estimate) if job.estimate else None
-    return receipt(rounds, n_rows=job.n_rows, standings=job.counts, estimate=estimate)
+    return receipt(usages, n_rows=job.n_rows, standings=job.counts, estimate=estimate)
 
 
-def _closed(round_: Round) -> list[tuple[Any, dict[str, Any]]]:
-    """The closed batches of a round, and what the ledger says of their use."""
-    return list(Batch.objects.filter(round=round_, state__in=CLOSED).order_by("number").values_list("pk", "usage"))
-
-
-def _usage(round_: Round, closed: list[tuple[Any, dict[str, Any]]]) -> RoundUsage:
+def _usage(round_: Round, closed: list[Batch], rounds: list[Round]) -> RoundUsage:
     sums, n_unheard = [], 0
-    paths = [places.batch_folder(round_.job, pk) / "outcomes.parquet" for pk, _ in closed]
-    replaced = _replaced_later(round_) if round_.reason == RoundReason.PILOT else frozenset()
+    paths = [places.batch_folder(round_.job, batch.pk) / "outcomes.parquet" for batch in closed]
+    replaced = _replaced_later(round_, rounds) if round_.reason == RoundReason.PILOT else frozenset()
     for useful, (_, tier, kind, billed), each in _sums(paths, replaced):
         fresh = max(0, each.input_tokens - each.cached_tokens - each.cache_write_tokens - each.cache_write_1h_tokens)
         tokens = {
@@ -46,16 +45,16 @@ def _usage(round_: Round, closed: list[tuple[Any, dict[str, Any]]]) -> RoundUsag
         n_unheard += each.n_blank if billed == "unknown" else 0
         sums.append(Sums(tier, billed, useful and kind == OutcomeKind.SUCCEEDED, each.n, tokens))
     sheet = PriceSheet.from_json(round_.sheet)
-    time = sum((Decimal(usage.get("time_usd", 0)) for _, usage in closed), Decimal(0))
-    took = sum(usage.get("ms", 0) for _, usage in closed)
-    most = _most(round_) if n_unheard else Decimal(0)
+    time = sum((Decimal(batch.usage.get("time_usd", 0)) for batch in closed), Decimal(0))
+    took = sum(batch.usage.get("ms", 0) for batch in closed)
+    most = _most(round_, closed) if n_unheard else Decimal(0)
     return RoundUsage(round_.number, RoundReason(round_.reason), Lane(round_.lane), sheet, tuple(sums), took, time, n_unheard, most)
 
 
-def _most(round_: Round) -> Decimal | None:
+def _most(round_: Round, closed: list[Batch]) -> Decimal | None:
     """The most that the rows cost of which not even the tokens came back, batch by batch."""
     total = Decimal(0)
-    for batch in Batch.objects.filter(round=round_, state__in=CLOSED).only("n_requests", "n_tokens"):
+    for batch in closed:
         found = files.sum_outcomes([places.batch_folder(round_.job, batch.pk) / "outcomes.parquet"])
         n = sum(each.n_blank for (_, _, _, billed), each in found.items() if billed == "unknown")
         most = most_of(round_, n, batch.n_requests, batch.n_tokens)
@@ -65,16 +64,17 @@ def _most(round_: Round) -> Decimal | None:
     return total
 
 
-def _replaced_later(round_: Round) -> frozenset[int]:
+def _replaced_later(round_: Round, rounds: list[Round]) -> frozenset[int]:
     """The rows of a pilot that a later round took again. Only of a pilot's rows may a success be replaced, by other settings."""
     own = places.rows_file(round_)
     if own is None:
         return frozenset()
     rows = set(selected_rows(own).tolist())
     taken: set[int] = set()
-    for later in round_.job.rounds.filter(number__gt=round_.number):
-        path = places.rows_file(later)
-        taken |= rows & set(selected_rows(path).tolist()) if path is not None else rows
+    for later in rounds:
+        if later.number > round_.number:
+            path = places.rows_file(later)
+            taken |= rows & set(selected_rows(path).tolist()) if path is not None else rows
     return frozenset(taken)
 
 
