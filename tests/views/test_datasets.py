@@ -129,7 +129,7 @@ def test_a_script_is_told_where_to_go_so_that_the_page_is_asked_for_once(as_owne
     response = send(as_owner, b"a,b\n1,2\n", headers={"X-Requested-With": "XMLHttpRequest"}, name="T")
     dataset = Dataset.objects.get()
     assert (response.status_code, response["HX-Redirect"]) == (204, f"{reverse('dataset-detail', args=[dataset.pk])}?version=1")
-    assert "Read 1 rows in 2 columns" in as_owner.get(response["HX-Redirect"]).content.decode()
+    assert "Read 1 row in 2 columns" in as_owner.get(response["HX-Redirect"]).content.decode()
 
 
 def test_a_refused_file_says_line_found_expected_and_leaves_nothing(as_owner: Any, data_folder: Path) -> None:
