@@ -103,6 +103,13 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 else:
     # Kept connections, never a pool: psycopg's pool breaks in the cluster's forked workers.
     DATABASES["default"].update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
+    # A host that loses its network in the middle of a transaction would hold its locks for hours, until TCP gives it up. No transaction
+    # of ours waits for anything but the database, so one that is silent for as long as a lease lives belongs to nobody any more.
+    SILENT_MS = int(1000 * max(10.0, env.float("BATCHUI_LEASE_SECONDS", 45.0)))
+    _given = DATABASES["default"].get("OPTIONS", {})
+    _alive = {"connect_timeout": 10, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+    _quiet = f"{_given.get('options', '')} -c idle_in_transaction_session_timeout={SILENT_MS} -c tcp_keepalives_idle=15".strip()
+    DATABASES["default"]["OPTIONS"] = {**_alive, **_given, "options": _quiet}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- Queue: hints only; the ledger is the truth and does the retrying ---------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.utils import timezone
 
 from jobs.engine.advance import advance
@@ -27,7 +27,7 @@ def drive(job: Job, *, poll_seconds: float = 1.0, seconds: float | None = None, 
             job.refresh_from_db()
             tick(job)
             answered_at = time.monotonic()
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, InternalError):
             if time.monotonic() - answered_at > AWAY_SECONDS:
                 raise
             leave_if_dead()
@@ -45,7 +45,7 @@ def step(job: Job) -> int:
     for kind, each in list(due(timezone.now(), job)):
         try:
             advance(kind, str(each.pk))
-        except (OperationalError, InterfaceError):  # the database is busy or away for a moment
+        except (OperationalError, InterfaceError, InternalError):  # the database is busy or away for a moment
             leave_if_dead()
             continue
         moved += kind != "connection"

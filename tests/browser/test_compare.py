@@ -46,7 +46,7 @@ def test_from_a_job_to_the_rows_of_a_cell(page: Any, live_server: Any, client: A
     expect(page.get_by_text("24 rows succeeded in both A and B.")).to_be_visible()
     page.get_by_role("link", name=f"{n} rows: A {ours}, B {theirs}", exact=True).click()
     expect(page.locator("#compare-rows h2")).to_have_text("Rows of one cell")
-    wanted = [str(row) for row in sorted(a) if (a[row], b[row]) == (ours, theirs)]
+    wanted = [str(row + 1) for row in sorted(a) if (a[row], b[row]) == (ours, theirs)]
     assert page.locator("#compare-rows tbody tr td.num").all_inner_texts() == wanted
     assert set(page.locator("#compare-rows mark").all_inner_texts()) == {ours, theirs}
     assert f"a={ours}&b={theirs}" in page.url
