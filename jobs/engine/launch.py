@@ -27,9 +27,20 @@ __all__ = ["Plan", "launch", "new_token", "problems_of"]
 def launch(plan: Plan, user: User | None, draft: Job | None = None) -> Job:
     """The launched job. Raises BadInput where `problems_of` finds something. A token that was used gives the job that it made."""
     token = draft.launch_token if draft else plan.token or new_token()
-    launched = Job.objects.filter(workspace=plan.workspace, launch_token=token).exclude(state=JobState.DRAFT).first()
-    if launched is not None:
+    try:
+        return _launched(plan, token) or _launch(plan, user, draft, token)
+    except BadInput:
+        # Another click was first, after this one had looked: what it made is why this one is refused.
+        if (launched := _launched(plan, token)) is None:
+            raise
         return launched
+
+
+def _launched(plan: Plan, token: str) -> Job | None:
+    return Job.objects.filter(workspace=plan.workspace, launch_token=token).exclude(state=JobState.DRAFT).first()
+
+
+def _launch(plan: Plan, user: User | None, draft: Job | None, token: str) -> Job:
     if found := problems_of(plan):
         raise BadInput(found[0])
     chosen = pilot.rest(draft, plan) if draft else None

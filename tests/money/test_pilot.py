@@ -127,3 +127,20 @@ def test_all_rows_tried_leaves_nothing_to_send(plan: Plan, draft: Job, people: A
 
 def plan_fields(plan: Plan) -> dict[str, Any]:
     return {name: getattr(plan, name) for name in Plan.__dataclass_fields__}
+
+
+def test_a_launch_that_another_overtakes_gives_the_job_that_was_made(plan: Plan, draft: Job, people: Any, monkeypatch: Any) -> None:
+    """The other click commits between this one's first look and its look at the tries: its round is no try that runs."""
+    rest = pilot.rest
+    launched: list[Job] = []
+    begun: list[bool] = []
+
+    def overtaken(job: Job, plan: Plan) -> Any:
+        if not begun:
+            begun.append(True)
+            launched.append(launch(plan, people.owner, draft=Job.objects.get(pk=job.pk)))
+        return rest(job, plan)
+
+    monkeypatch.setattr(pilot, "rest", overtaken)
+    assert launch(plan, people.owner, draft=draft) == launched[0]
+    assert draft.rounds.count() == 1
