@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 
 from django.contrib.auth.models import User
@@ -22,6 +24,31 @@ from jobs.models import Batch
 from jobs.providers.base import RemoteBatch
 from jobs.providers.registry import abilities_of
 from jobs.words import UNDECIDED, BatchState
+
+
+@contextmanager
+def deciding(batch: Batch, states: Iterable[BatchState]) -> Iterator[tuple[Batch, Lease]]:
+    """The batch as it is now, held by its lease while a person's decision is carried out. Raises BadInput where it is in none of
+    `states`, is being worked on, or moves on meanwhile."""
+    lease = claim(Batch, batch.pk, state__in=states)
+    if lease is None:
+        raise BadInput("The batch is being worked on right now, or it has moved on.", "Load the page again in a moment.")
+    try:
+        yield read(batch), lease
+    except LostLease:
+        raise BadInput("The batch has moved on meanwhile.", "Load the page again.") from None
+    finally:
+        lease.release()
+
+
+def read(batch: Batch) -> Batch:
+    """The batch as the ledger has it now, with what words about it need."""
+    return Batch.objects.select_related("job", "job__workspace", "round", "connection").get(pk=batch.pk)
+
+
+def name_of(user: User | None) -> str:
+    """Who decided: a person of the pages, or whoever has the command line."""
+    return user.get_username() if user is not None else "the operator"
 
 
 def risk_of(batch: Batch) -> Decimal | None:
@@ -48,9 +75,7 @@ def adopt(batch: Batch, user: User | None, provider_batch_id: str) -> Batch:
     wanted = provider_batch_id.strip()
     if not wanted:
         raise BadInput("Enter the provider's id of the batch.")
-    lease = _claim(batch)
-    try:
-        batch = _read(batch)
+    with deciding(batch, UNDECIDED) as (batch, lease):
         try:
             with calling(batch.connection) as provider:
                 remote = provider.get(wanted)
@@ -61,14 +86,10 @@ def adopt(batch: Batch, user: User | None, provider_batch_id: str) -> Batch:
             raise BadInput(problem)
         is_certain = first is not None or not abilities_of(batch.connection.kind).serial_creates
         with transaction.atomic():
-            take(batch, lease, remote, f"Batch {batch.number}: adopted as {remote.id} by {_name(user)}", provisional=not is_certain)
+            take(batch, lease, remote, f"Batch {batch.number}: adopted as {remote.id} by {name_of(user)}", provisional=not is_certain)
             audit_log.write(batch.job.workspace, user, "batch adopted", str(batch), provider_batch_id=remote.id)
             transaction.on_commit(lambda: nudge("connection", batch.connection_id))
-    except LostLease:
-        raise BadInput("The batch has moved on meanwhile.", "Load the page again.") from None
-    finally:
-        lease.release()
-    return _read(batch)
+    return read(batch)
 
 
 def _why_not(batch: Batch, remote: RemoteBatch, first: str | None) -> str:
@@ -86,9 +107,7 @@ def _why_not(batch: Batch, remote: RemoteBatch, first: str | None) -> str:
 
 def resubmit(batch: Batch, user: User | None) -> Batch:
     """Send it again without knowing whether the first create was carried out. `risk_of` says what that may cost; both are recorded."""
-    lease = _claim(batch)
-    try:
-        batch = _read(batch)
+    with deciding(batch, UNDECIDED) as (batch, lease):
         risk = risk_of(batch)
         told = formats.usd(risk) if risk is not None else "an unknown amount"
         with transaction.atomic():
@@ -96,7 +115,7 @@ def resubmit(batch: Batch, user: User | None) -> Batch:
                 batch,
                 lease,
                 BatchState.READY,
-                f"Batch {batch.number}: sent again by {_name(user)}, who accepts that {told} may be paid twice",
+                f"Batch {batch.number}: sent again by {name_of(user)}, who accepts that {told} may be paid twice",
                 past_tokens=[*batch.past_tokens, *([batch.submit_token] if batch.submit_token else [])],
                 submit_token="",
                 n_absent=0,
@@ -106,23 +125,4 @@ def resubmit(batch: Batch, user: User | None) -> Batch:
             )
             audit_log.write(batch.job.workspace, user, "batch sent again", str(batch), risk_usd=str(risk) if risk is not None else None)
             transaction.on_commit(lambda: nudge("batch", batch.pk))
-    except LostLease:
-        raise BadInput("The batch has moved on meanwhile.", "Load the page again.") from None
-    finally:
-        lease.release()
-    return _read(batch)
-
-
-def _claim(batch: Batch) -> Lease:
-    lease = claim(Batch, batch.pk, state__in=UNDECIDED)
-    if lease is None:
-        raise BadInput("The batch is being looked for right now, or it was found.", "Load the page again in a moment.")
-    return lease
-
-
-def _read(batch: Batch) -> Batch:
-    return Batch.objects.select_related("job", "job__workspace", "round", "connection").get(pk=batch.pk)
-
-
-def _name(user: User | None) -> str:
-    return user.get_username() if user is not None else "the operator"
+    return read(batch)

@@ -14,7 +14,7 @@ from jobs.engine.listing import Walked
 from jobs.engine.log import move, note
 from jobs.engine.reject import cut_smaller, free_unsent, reject_whole
 from jobs.engine.remote import calling
-from jobs.engine.windows import back_off, poll_interval, soon
+from jobs.engine.windows import back_off, is_overdue, poll_interval, soon, time_limit
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
 from jobs.providers.base import LineError, Provider, RemoteBatch
@@ -213,10 +213,10 @@ def take_note(batch: Batch, remote: RemoteBatch) -> None:
 
 
 def _still_going(batch: Batch, remote: RemoteBatch, lease: Lease) -> None:
-    reason, limit = "", batch.expires_at or (batch.submitted_at or batch.created_at) + timedelta(hours=24)
-    if timezone.now() > limit + timedelta(minutes=10):
+    reason, now = "", timezone.now()
+    if is_overdue(batch, now):
         reason = "the provider is past its own time limit; still asking. You can cancel it and send what is left again"
-    elif timezone.now() > limit - NEARLY:
+    elif now > time_limit(batch) - NEARLY:
         reason = "its time at the provider is nearly over; what has not run by then expires and is not charged"
     elif remote.status.lower() not in LIVE_WORDS:
         reason = f"the provider says “{remote.status[:60]}”, a word that batchui does not know; it counts as still running"

@@ -17,23 +17,22 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs import formats
-from jobs.engine import audit_log
-from jobs.engine.decide import risk_of
-from jobs.engine.lease import Lease, LostLease, claim
+from jobs.engine import audit_log, twins
+from jobs.engine.decide import deciding, name_of, read, risk_of
+from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
 from jobs.engine.reject import close_unanswered
 from jobs.engine.remote import calling
-from jobs.engine.windows import windows_of
+from jobs.engine.windows import is_overdue, windows_of
 from jobs.errors import BadInput, ProviderError
-from jobs.models import Batch, Event, Job
+from jobs.models import Batch, Job
 from jobs.providers.base import Provider
 from jobs.words import UNDECIDED, BatchState, Lane
 
 STATES = [BatchState.SUBMITTED, BatchState.ENDED, *UNDECIDED]
 GIVEN_UP, ENDED = "batch:given-up", "batch:given-up-ended"
 MANY_ERRORS = 5  # looks in a row that failed
-GRACE = timedelta(minutes=10)  # that a provider may be late by its own limit
 
 
 def reason_of(batch: Batch, now: datetime | None = None) -> str:
@@ -51,8 +50,7 @@ def reason_of(batch: Batch, now: datetime | None = None) -> str:
         return "The provider cannot be asked about it."
     if batch.cancel_sent_at:
         return ""
-    limit = batch.expires_at or (batch.submitted_at or batch.created_at) + timedelta(hours=24)
-    return "The provider is past its own time limit." if batch.state == BatchState.SUBMITTED and now > limit + GRACE else ""
+    return "The provider is past its own time limit." if batch.state == BatchState.SUBMITTED and is_overdue(batch, now) else ""
 
 
 def _past(since: datetime | None, wait: timedelta, now: datetime) -> bool:
@@ -80,17 +78,12 @@ def risk_in_words(batch: Batch) -> str:
 def give_up(batch: Batch, user: User | None) -> Batch:
     """Close the batch without answers. The provider is asked one last time: where it has ended, its answers are collected instead.
     Raises BadInput where it is not fair to give it up, or where the batch has moved on."""
-    lease = claim(Batch, batch.pk, state__in=STATES)
-    if lease is None:
-        raise BadInput("The batch is being worked on right now, or it has come back.", "Load the page again in a moment.")
-    try:
-        batch = _read(batch)
+    with deciding(batch, STATES) as (batch, lease):
         if not (reason := reason_of(batch)):
             raise BadInput("This batch cannot be given up: it is still within its time.")
         if batch.provider_batch_id:
             _ask_once_more(batch, lease)
-        name = user.get_username() if user is not None else "the operator"
-        text = f"Batch {batch.number}: given up by {name}. {reason} What the provider may have charged for it is not known"
+        text = f"Batch {batch.number}: given up by {name_of(user)}. {reason} What the provider may have charged for it is not known"
         with transaction.atomic():
             if batch.submit_token and not batch.provider_batch_id:  # found late, the sweep says so
                 lease.write(past_tokens=[*batch.past_tokens, batch.submit_token])
@@ -98,11 +91,7 @@ def give_up(batch: Batch, user: User | None) -> Batch:
             note(batch.job, GIVEN_UP, text, batch, provider_batch_id=batch.provider_batch_id)
             risk = risk_of(batch)
             audit_log.write(batch.job.workspace, user, "batch given up", str(batch), risk_usd=str(risk) if risk is not None else None)
-    except LostLease:
-        raise BadInput("The batch has moved on meanwhile.", "Load the page again.") from None
-    finally:
-        lease.release()
-    return _read(batch)
+    return read(batch)
 
 
 def _ask_once_more(batch: Batch, lease: Lease) -> None:
@@ -129,21 +118,7 @@ def _ask_once_more(batch: Batch, lease: Lease) -> None:
 
 def follow_given_up(batches: Iterable[Batch], provider: Provider) -> None:
     """Say what became of given-up batches at the provider, once each has ended there."""
-    batches = list(batches)
-    told = set(Event.objects.filter(batch__in=batches, kind=ENDED).values_list("batch", flat=True))
-    for event in Event.objects.filter(batch__in=batches, kind=GIVEN_UP).select_related("batch", "batch__job"):
-        batch, there = event.batch, event.data["provider_batch_id"]
-        if batch is None or batch.pk in told or not there:
-            continue
-        try:
-            remote = provider.get(there)
-        except ProviderError:
-            continue
-        if remote.ended:
-            n = remote.n_succeeded or 0
-            text = f"Batch {batch.number}, given up before, has ended at the provider after all: {n:,} of its rows were answered and billed"
-            note(batch.job, ENDED, text, batch, provider_batch_id=there, n_succeeded=n)
-
-
-def _read(batch: Batch) -> Batch:
-    return Batch.objects.select_related("job", "job__workspace", "round", "connection").get(pk=batch.pk)
+    for batch, remote in twins.newly_ended(batches, provider, GIVEN_UP, ENDED):
+        n = remote.n_succeeded or 0
+        text = f"Batch {batch.number}, given up before, has ended at the provider after all: {n:,} of its rows were answered and billed"
+        note(batch.job, ENDED, text, batch, provider_batch_id=remote.id, n_succeeded=n)

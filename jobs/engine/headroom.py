@@ -11,6 +11,7 @@ from django.db.models import Q, Sum
 from django.utils import timezone
 
 from jobs import formats
+from jobs.engine import learned
 from jobs.engine.remote import limits_for
 from jobs.models import Batch, Connection
 from jobs.words import BatchState
@@ -64,33 +65,29 @@ def is_next(batch: Batch) -> bool:
 
 def learn_bytes(connection: Connection, n_bytes: int) -> int:
     """A file of twice as many bytes was too large: never again more than this."""
-    connection.refresh_from_db(fields=["learned"])
-    most = max(1, min(n_bytes, connection.learned.get("bytes_per_batch", n_bytes)))
-    _learned(connection, {"bytes_per_batch": most})
-    return most
+    found = learned.learn(connection, lambda known: {"bytes_per_batch": max(1, min(n_bytes, known.get("bytes_per_batch", n_bytes)))})
+    return int(found["bytes_per_batch"])
 
 
 def learn_tokens(connection: Connection, model: str, n_tokens: int) -> None:
     """A file of twice as many tokens, by our count, never fitted: smaller ones are cut for the model."""
-    connection.refresh_from_db(fields=["learned"])
-    known = connection.learned.get("tokens_per_batch", {})
-    _learned(connection, {"tokens_per_batch": {**known, model: max(1, min(n_tokens, known.get(model, n_tokens)))}})
+
+    def fewer(known: dict[str, Any]) -> dict[str, Any]:
+        by_model = known.get("tokens_per_batch", {})
+        return {"tokens_per_batch": {**by_model, model: max(1, min(n_tokens, by_model.get(model, n_tokens)))}}
+
+    learned.learn(connection, fewer)
 
 
 def tokens_per_batch(connection: Connection, model: str) -> int | None:
     """Tokens that one file may have, by our count: a share of the limit, which rows of other files need too; None where none is known."""
-    known, learned = token_limit(connection, model), connection.learned.get("tokens_per_batch", {}).get(model)
-    return min((each for each in (int(known * 0.8) if known else None, learned) if each is not None), default=None)
+    known, taught = token_limit(connection, model), connection.learned.get("tokens_per_batch", {}).get(model)
+    return min((each for each in (int(known * 0.8) if known else None, taught) if each is not None), default=None)
 
 
 def byte_limit(connection: Connection) -> int:
     """Bytes that one file may have: the provider's or the admin's limit, or less where a refusal taught so."""
     return min(limits_for(connection).bytes_per_batch, connection.learned.get("bytes_per_batch") or limits_for(connection).bytes_per_batch)
-
-
-def _learned(connection: Connection, found: dict[str, Any]) -> None:
-    connection.learned = {**connection.learned, **found}
-    Connection.objects.filter(pk=connection.pk).update(learned=connection.learned)
 
 
 def learn(connection: Connection, model: str, message: str) -> int | None:
@@ -99,6 +96,5 @@ def learn(connection: Connection, model: str, message: str) -> int | None:
     digits = re.sub(r"\D", "", found.group(1)) if found else ""
     if not digits or not int(digits):
         return None
-    connection.refresh_from_db(fields=["learned"])
-    _learned(connection, {"enqueued_tokens": {**connection.learned.get("enqueued_tokens", {}), model: int(digits)}})
+    learned.learn(connection, lambda known: {"enqueued_tokens": {**known.get("enqueued_tokens", {}), model: int(digits)}})
     return int(digits)

@@ -36,19 +36,19 @@ def write(batch: Batch, provider_batch_id: str, request_id: str = "") -> None:
         fsync_folder(path.parent)
 
 
-_known: dict[str, list[tuple[str, str]]] = {}  # batch → its creates, of all that was read so far
+_known: dict[str, dict[str, str]] = {}  # batch → submit token → provider's id, of all that was read so far
 _read_to: tuple[str, int, int] = ("", 0, 0)  # of which file (path, inode), up to which byte
 _reading = threading.Lock()
 
 
-def of_batch(batch: Batch) -> list[tuple[str, str]]:
-    """Every create of a batch that was answered, as (submit token, provider's id), in their order. What is new in the file since the last
+def of_batch(batch: Batch) -> dict[str, str]:
+    """Every create of a batch that was answered, submit token → provider's id, in their order. What is new in the file since the last
     call of this process is read."""
     global _read_to
     path = _path()
     with _reading:
         if not path.exists():
-            return []
+            return {}
         at = path.stat()
         if _read_to[:2] != (str(path), at.st_ino) or at.st_size < _read_to[2]:
             _known.clear()
@@ -57,34 +57,20 @@ def of_batch(batch: Batch) -> list[tuple[str, str]]:
             with path.open("rb") as lines:
                 lines.seek(_read_to[2])
                 for line in lines:
-                    if line.endswith(b"\n"):
-                        _remember(line)
+                    _remember(line)
+                    if line.endswith(b"\n"):  # else it is still being written, or was cut by a crash: read again with what follows
                         _read_to = (*_read_to[:2], _read_to[2] + len(line))
-        return list(_known.get(batch.pk.hex, []))
+        return dict(_known.get(batch.pk.hex, {}))
 
 
 def _remember(line: bytes) -> None:
     try:
         entry = orjson.loads(line)
-        _known.setdefault(entry["batch"], []).append((entry["submit_token"], entry["provider_batch_id"]))
-    except (orjson.JSONDecodeError, KeyError, TypeError):  # blank, or cut by a crash
+        _known.setdefault(entry["batch"], {})[entry["submit_token"]] = entry["provider_batch_id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):  # blank, or cut by a crash: its batch is looked for at the provider
         return
 
 
 def read(batch: Batch) -> str | None:
     """The provider's id for the batch's latest submit, if an answer was journaled."""
-    path, token = _path(), batch.submit_token.encode()
-    if not token or not path.exists():
-        return None
-    found = None
-    with path.open("rb") as lines:
-        for line in lines:
-            if token not in line:
-                continue
-            try:
-                entry = orjson.loads(line)
-            except orjson.JSONDecodeError:  # cut by a crash: its batch is looked for at the provider
-                continue
-            if entry["submit_token"] == batch.submit_token:
-                found = entry["provider_batch_id"]
-    return found
+    return of_batch(batch).get(batch.submit_token) if batch.submit_token else None

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import transaction
 from django.utils import timezone
 
-from jobs.engine import audit_log, twins
+from jobs.engine import audit_log, learned, twins
 from jobs.engine.listing import Walked
 from jobs.engine.remote import calling
 from jobs.errors import BadInput, ProviderError
@@ -60,17 +59,18 @@ def look(connection: Connection) -> Orphans:
     known, lost = known_ids(connection), list(Batch.objects.filter(connection=connection, state__in=UNDECIDED))
     try:
         with calling(connection) as provider:
-            remotes, complete = _walk(provider)
+            remotes, complete = walk(provider, timezone.now() - timedelta(days=DAYS))
     except ProviderError as error:
         raise BadInput(f"The provider could not be asked: {error.message}") from error
     found = [_orphan(remote, lost) for remote in remotes if remote.id not in known]
-    _keep(connection, found=[asdict(each) for each in found], at=timezone.now().isoformat(), complete=complete)
+    seen = {"found": [asdict(each) for each in found], "at": timezone.now().isoformat(), "complete": complete}
+    learned.learn(connection, lambda known: {KEY: {**(known.get(KEY) or {}), **seen}})
     return orphans_of(connection)
 
 
-def _walk(provider: Provider) -> tuple[list[RemoteBatch], bool]:
-    """The batches of the last days, newest first, and whether the walk came to the end of them."""
-    oldest, cursor = timezone.now() - timedelta(days=DAYS), None
+def walk(provider: Provider, oldest: datetime) -> tuple[list[RemoteBatch], bool]:
+    """The provider's batches made since `oldest`, and some before, and whether the walk came to the end of them."""
+    cursor = None
     found: dict[str, RemoteBatch] = {}
     walked = Walked()
     for _ in range(MAX_PAGES):
@@ -132,15 +132,11 @@ def cancel(connection: Connection, user: User | None, provider_batch_id: str) ->
 
 def ignore(connection: Connection, user: User | None, provider_batch_id: str) -> Orphans:
     """Do not show it again; it stays as it is at the provider. Audited."""
-    connection.refresh_from_db(fields=["learned"])
-    ignored = (connection.learned.get(KEY) or {}).get("ignored", [])
-    _keep(connection, ignored=sorted({*ignored, provider_batch_id}))
+
+    def aside(known: dict[str, Any]) -> dict[str, Any]:
+        kept = known.get(KEY) or {}
+        return {KEY: {**kept, "ignored": sorted({*kept.get("ignored", []), provider_batch_id})}}
+
+    learned.learn(connection, aside)
     audit_log.write(connection.workspace, user, "orphan set aside", connection.name, provider_batch_id=provider_batch_id)
     return orphans_of(connection)
-
-
-def _keep(connection: Connection, **fields: Any) -> None:
-    with transaction.atomic():
-        learned = Connection.objects.select_for_update().get(pk=connection.pk).learned
-        connection.learned = {**learned, KEY: {**(learned.get(KEY) or {}), **fields}}
-        Connection.objects.filter(pk=connection.pk).update(learned=connection.learned)

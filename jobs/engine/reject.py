@@ -50,12 +50,7 @@ def cut_smaller(batch: Batch, lease: Lease, message: str, remote: RemoteBatch | 
 
 def close_unanswered(batch: Batch, lease: Lease, message: str) -> None:
     """Its answers are not waited for any more: every row without one, and what was charged not known."""
-    rows = [int(row) for row in rows_in(places.request_file(batch))]
-    fields: dict[str, Any] = {"kind": OutcomeKind.MISSING.value, "cause": Cause.NO_ANSWER.value, "billed": "unknown", "message": message}
-    with OutcomeWriter(draft_of(batch, lease), round=batch.round.number, batch=batch.pk.hex, **fields) as writer:
-        for i in range(0, len(rows), 20_000):
-            writer.add({"_row": rows[i : i + 20_000]})
-    close_with(batch, lease, BatchState.SETTLED, problem=message[:1000])
+    _close(batch, lease, OutcomeKind.MISSING, Cause.NO_ANSWER, message, {}, to=BatchState.SETTLED, billed="unknown")
 
 
 def _named(batch: Batch, errors: Sequence[LineError]) -> dict[int, tuple[Cause, str]]:
@@ -73,10 +68,20 @@ def _named(batch: Batch, errors: Sequence[LineError]) -> dict[int, tuple[Cause, 
     return found
 
 
-def _close(batch: Batch, lease: Lease, kind: OutcomeKind, cause: Cause, message: str, named: dict[int, tuple[Cause, str]]) -> None:
+def _close(
+    batch: Batch,
+    lease: Lease,
+    kind: OutcomeKind,
+    cause: Cause,
+    message: str,
+    named: dict[int, tuple[Cause, str]],
+    to: BatchState = BatchState.REJECTED,
+    **of_each: Any,
+) -> None:
+    """One outcome of `kind` for each row, `of_each` among its fields; a row of `named` has a cause and words of its own."""
     rows = [int(row) for row in rows_in(places.request_file(batch))]
     innocent = f"Another line of the batch was refused: {message}" if named else message
-    with OutcomeWriter(draft_of(batch, lease), round=batch.round.number, kind=kind.value, batch=batch.pk.hex) as writer:
+    with OutcomeWriter(draft_of(batch, lease), round=batch.round.number, kind=kind.value, batch=batch.pk.hex, **of_each) as writer:
         for i in range(0, len(rows), 20_000):
             part = rows[i : i + 20_000]
             said = [named.get(row, (cause, innocent)) for row in part]
@@ -85,7 +90,7 @@ def _close(batch: Batch, lease: Lease, kind: OutcomeKind, cause: Cause, message:
             writer.add(
                 {"_row": part, "cause": [each.value for each, _ in said], "message": [words for _, words in said], "attempts": attempts}
             )
-    close_with(batch, lease, BatchState.REJECTED, problem=message[:1000])
+    close_with(batch, lease, to, problem=message[:1000])
 
 
 def draft_of(batch: Batch, lease: Lease) -> Path:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
 from jobs import formats
-from jobs.engine import journal, orphans
+from jobs.engine import journal, learned, orphans
 from jobs.engine.lease import Lease, LostLease, claim
-from jobs.engine.listing import Walked
 from jobs.engine.log import move
 from jobs.engine.twins import is_passing
 from jobs.engine.windows import soon
@@ -27,7 +25,6 @@ from jobs.words import BatchState
 
 SILENCE = timedelta(minutes=2)  # since the last sign of the ledger; a backup is restored in no less
 OVERLAP = timedelta(minutes=10)  # clocks of ours and of the provider
-MAX_PAGES = 20
 KEY = "looked_back_at"  # in Connection.learned
 
 
@@ -44,7 +41,7 @@ def mark_of(batch: Batch, secret: str) -> str:
 
 def remembered(batch: Batch, lease: Lease) -> bool:
     """Whether the journal names a create of this READY batch that the ledger has forgotten; then it is to be looked for, not sent."""
-    for token, provider_batch_id in journal.of_batch(batch):
+    for token, provider_batch_id in journal.of_batch(batch).items():
         if token not in batch.past_tokens and provider_batch_id not in batch.past_tokens:
             _look_for(batch, lease, token, "our journal")
             return True
@@ -80,7 +77,7 @@ def may_create(batch: Batch, lease: Lease, provider: Provider) -> bool:
         lease.write(wait_reason=f"cannot ask the provider: {error.message}"[:500], n_errors=batch.n_errors + 1, next_look_at=soon(15.0))
         return False
     if not found:
-        _note_look(connection)
+        learned.learn(connection, lambda _: {KEY: timezone.now().isoformat()})
         return True
     ready = {each.pk.hex[:12]: each for each in Batch.objects.filter(connection=connection, state=BatchState.READY).select_related("job")}
     strangers = [remote for remote in found if _named(remote) not in ready]
@@ -124,23 +121,17 @@ def _silent_since(connection: Connection) -> datetime | None:
 def _unheard(connection: Connection, provider: Provider, since: datetime) -> list[RemoteBatch]:
     """Batches with our mark made after `since` of which no batch, no past create and no admin's decision knows."""
     ours = Batch.objects.filter(connection__kind=connection.kind, connection__base_url=connection.base_url)
-    tokens = set(ours.exclude(submit_token="").values_list("submit_token", flat=True))
-    for past in ours.exclude(past_tokens=[]).values_list("past_tokens", flat=True):
-        tokens.update(past)
-    settled = orphans.known_ids(connection) | orphans.ignored_ids(connection)
-    found, cursor, walked = [], None, Walked()
-    for _ in range(MAX_PAGES):
-        page = provider.list(cursor)
-        walked.add(page.batches)
-        found += [
-            remote
-            for remote in page.batches
-            if remote.token.startswith(f"{site()}-") and remote.token not in tokens and remote.id not in settled
-        ]
-        if page.next is None or page.next == cursor or walked.is_past(since):
-            break
-        cursor = page.next
-    return [remote for remote in found if remote.created_at is None or remote.created_at >= since]
+    known = set(ours.exclude(submit_token="").values_list("submit_token", flat=True))
+    known |= orphans.known_ids(connection) | orphans.ignored_ids(connection)  # past creates among them, by token and by id
+    remotes, _ = orphans.walk(provider, since)
+    mark = f"{site()}-"
+    return [
+        remote
+        for remote in remotes
+        if remote.token.startswith(mark)
+        and not {remote.token, remote.id} & known
+        and (remote.created_at is None or remote.created_at >= since)
+    ]
 
 
 def _words(strangers: list[RemoteBatch]) -> str:
@@ -150,9 +141,3 @@ def _words(strangers: list[RemoteBatch]) -> str:
         "from a backup. So that no row is paid twice, nothing is sent "
         "until an admin has looked at them on the connection's page and set them aside"
     )
-
-
-def _note_look(connection: Connection) -> None:
-    with transaction.atomic():
-        learned = Connection.objects.select_for_update().get(pk=connection.pk).learned
-        Connection.objects.filter(pk=connection.pk).update(learned={**learned, KEY: timezone.now().isoformat()})

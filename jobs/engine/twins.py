@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from jobs.engine.log import note
 from jobs.errors import ProviderError
@@ -42,18 +42,25 @@ def cancel_twins(batches: Iterable[Batch], provider: Provider) -> None:
 
 def follow_twins(batches: Iterable[Batch], provider: Provider) -> None:
     """Say what twins cost once they have ended: their answers are paid and counted nowhere else."""
+    for batch, remote in newly_ended(batches, provider, SEEN, ENDED):
+        n = remote.n_succeeded or 0
+        told = f"{n:,} {'row of it had run and is' if n == 1 else 'rows of it had run and are'} billed a second time"
+        text = f"Batch {batch.number}: the second batch {remote.id} ended ({remote.status}); {told}"
+        note(batch.job, ENDED, text, batch, provider_batch_id=remote.id, n_succeeded=n)
+
+
+def newly_ended(batches: Iterable[Batch], provider: Provider, seen: str, told: str) -> Iterator[tuple[Batch, RemoteBatch]]:
+    """What an event of kind `seen` named at the provider and has ended there, where no event of kind `told` says so yet. What cannot be
+    asked now is asked at the next look."""
     batches = list(batches)
-    seen = _events(batches, SEEN)
-    for twin in set(seen) - set(_events(batches, ENDED)):
+    of_batch = _events(batches, seen)
+    for there in set(of_batch) - set(_events(batches, told)):
         try:
-            remote = provider.get(twin)
+            remote = provider.get(there)
         except ProviderError:
             continue
         if remote.ended:
-            batch, n = seen[twin], remote.n_succeeded or 0
-            told = f"{n:,} {'row of it had run and is' if n == 1 else 'rows of it had run and are'} billed a second time"
-            text = f"Batch {batch.number}: the second batch {twin} ended ({remote.status}); {told}"
-            note(batch.job, ENDED, text, batch, provider_batch_id=twin, n_succeeded=n)
+            yield of_batch[there], remote
 
 
 def is_passing(error: ProviderError) -> bool:
@@ -63,4 +70,4 @@ def is_passing(error: ProviderError) -> bool:
 
 def _events(batches: Iterable[Batch] | Sequence[Batch], kind: str) -> dict[str, Batch]:
     events = Event.objects.filter(batch__in=batches, kind=kind).select_related("batch", "batch__job")
-    return {event.data["provider_batch_id"]: event.batch for event in events if event.batch is not None}
+    return {there: event.batch for event in events if event.batch is not None and (there := event.data["provider_batch_id"])}

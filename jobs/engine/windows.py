@@ -30,6 +30,18 @@ def windows_of(connection: Connection) -> Windows:
     return Windows(absence=settings.ABSENCE_SECONDS, apart=settings.ABSENCE_APART_SECONDS)
 
 
+GRACE = timedelta(minutes=10)  # that a provider may be late by its own limit
+
+
+def time_limit(batch: Batch) -> datetime:
+    """When the provider ends the batch by its own rule; where it named no time, a day after it took the batch."""
+    return batch.expires_at or (batch.submitted_at or batch.created_at) + timedelta(hours=24)
+
+
+def is_overdue(batch: Batch, now: datetime) -> bool:
+    return now > time_limit(batch) + GRACE
+
+
 def soon(seconds: float) -> datetime:
     return timezone.now() + timedelta(seconds=seconds)
 

@@ -48,7 +48,7 @@ def test_adopt_refuses_what_cannot_be_it(make: Any, sandbox: Any, people: Any) -
         assert refused.value.message.startswith(words)
     with pytest.raises(BadInput) as refused:
         decide.adopt(first, people.owner, "batch_x")
-    assert refused.value.message == "The batch is being looked for right now, or it was found."
+    assert refused.value.message == "The batch is being worked on right now, or it has moved on."
     assert look(second).state == "submitted"  # nothing stayed held
 
 

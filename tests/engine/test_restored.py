@@ -119,10 +119,10 @@ def test_the_list_is_walked_after_a_silence_only(make: Any, sandbox: Any) -> Non
 def test_journal_is_read_on_from_where_it_was_left(make: Any, sandbox: Any) -> None:
     job = make(per_batch=3)
     first = look(batch_of(job, 1))
-    assert journal.of_batch(first) == [(first.submit_token, first.provider_batch_id)]
+    assert journal.of_batch(first) == {first.submit_token: first.provider_batch_id}
     with journal._path().open("ab") as file:
         file.write(b'{"batch": "cut')
     second = look(batch_of(job, 2))
-    assert journal.of_batch(second) == [(second.submit_token, second.provider_batch_id)]
-    assert journal.of_batch(first) == [(first.submit_token, first.provider_batch_id)]
+    assert journal.of_batch(second) == {second.submit_token: second.provider_batch_id}
+    assert journal.of_batch(first) == {first.submit_token: first.provider_batch_id}
     assert batch_of_pk(first).submit_token.startswith(f"{restored.site()}-{first.pk.hex[:12]}-")
