@@ -26,7 +26,6 @@ from jobs.models import (
     PriceOverride,
     Prompt,
     PromptVersion,
-    Round,
     Workspace,
 )
 from jobs.words import Role
@@ -117,10 +116,6 @@ def get_jobs(request: HttpRequest, pks: Sequence[UUID], needed: Role = Role.VIEW
 
 def get_batch(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Batch:
     return _mine(Batch.objects.select_related("job__workspace", "round", "connection"), request, pk, needed, "job__workspace")
-
-
-def get_round(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Round:
-    return _mine(Round.objects.select_related("job__workspace"), request, pk, needed, "job__workspace")
 
 
 def get_dataset(request: HttpRequest, pk: UUID, needed: Role = Role.VIEWER) -> Dataset:

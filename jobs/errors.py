@@ -45,10 +45,6 @@ class BadTemplate(BadInput):
         self.line = line
 
 
-class NotAllowed(BatchuiError):
-    """The person's role does not allow it."""
-
-
 class ProviderError(BatchuiError):
     """A call to a provider that did not give what was asked.
 

@@ -272,11 +272,6 @@ def _used_lane(
     return LaneEstimate(bottom, top, ceiling)
 
 
-def with_basis(found: Estimate, words: str) -> Estimate:
-    """The same estimate with one more sentence of basis."""
-    return replace(found, basis=(*found.basis, words))
-
-
 def _lane(sheet: PriceSheet, lane: Lane, low_in: Ints, high_in: Ints, n_rows: int, output: OutputBasis) -> LaneEstimate:
     if not sheet.tiers(lane):
         return LaneEstimate(None, None, None, sheet.why_unknown(lane))

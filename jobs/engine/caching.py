@@ -15,7 +15,7 @@ from jobs.engine.prompts import Content, content_of, save_version
 from jobs.engine.spec import sheet_for
 from jobs.errors import BadInput
 from jobs.models import DatasetVersion, Job, PromptVersion
-from jobs.rows.prefix import FixedFirst, fixed_first, shared_start
+from jobs.rows.prefix import fixed_first, shared_start
 from jobs.words import PromptKind, ProviderKind
 
 NOTE = "Fixed text first, for the provider's cache"
@@ -43,9 +43,10 @@ class Proposal:
 
 def proposal_of(draft: Job) -> Proposal | None:
     """The proposal for a draft; None where there is nothing to gain. Nothing is changed by asking."""
-    found = _better(draft)
-    if found is None:
+    better = _better(draft)
+    if better is None:
         return None
+    found, paragraphs = better
     assert draft.connection
     now, then = _tokens(draft, found)
     kind = draft.connection.kind
@@ -53,17 +54,16 @@ def proposal_of(draft: Job) -> Proposal | None:
     saved = saving(sheet_for(draft.connection, draft.model), draft.lane, kind, then - now, draft.n_rows)
     if saved is None:
         return None
-    was = _content(draft)
-    moved = _first(draft, was)
-    marks = bool(found.params.get("cache_prefix")) and not was.params.get("cache_prefix")
-    return Proposal(moved.moved if moved else (), marks, now, then, saved, draft.n_succeeded)
+    marks = bool(found.params.get("cache_prefix")) and not _content(draft).params.get("cache_prefix")
+    return Proposal(paragraphs, marks, now, then, saved, draft.n_succeeded)
 
 
 def adopt(draft: Job, user: User | None) -> PromptVersion:
     """Make the proposal the prompt's next version and take it for the draft. Raises BadInput where there is nothing to propose."""
-    found = _better(draft)
-    if found is None or draft.prompt_version is None:
+    better = _better(draft)
+    if better is None or draft.prompt_version is None:
         raise BadInput("There is nothing to move in this prompt any more.")
+    found, _ = better
     moves = found.user != draft.prompt_version.user
     saved = save_version(draft.prompt_version.prompt, user, found, note=NOTE if moves else MARK)
     drafts.new_version(draft, saved.version)
@@ -75,23 +75,18 @@ def _content(draft: Job) -> Content:
     return content_of(draft.prompt_version)
 
 
-def _better(draft: Job) -> Content | None:
-    """The prompt as it would be; None where it is as good already or nothing is known of a cache."""
+def _better(draft: Job) -> tuple[Content, tuple[str, ...]] | None:
+    """The prompt as it would be, and the paragraphs that move; None where it is as good already or nothing is known of a cache."""
     if draft.prompt_version is None or draft.dataset_version is None or draft.connection is None or not draft.model:
         return None
     was = _content(draft)
     if was.kind != PromptKind.GENERATE or draft.connection.kind not in (ProviderKind.OPENAI, ProviderKind.ANTHROPIC):
         return None
     marked = draft.connection.kind == ProviderKind.ANTHROPIC
-    moved = _first(draft, was)
+    moved = fixed_first(was.system, was.user, *constants_of(draft.dataset_version))
     params: dict[str, Any] = {**was.params, **({"cache_prefix": True} if marked else {})}
     now = replace(was, system=moved.system, user=moved.user, params=params) if moved else replace(was, params=params)
-    return now if now != was and (now.system or not marked) else None
-
-
-def _first(draft: Job, was: Content) -> FixedFirst | None:
-    assert draft.dataset_version
-    return fixed_first(was.system, was.user, *constants_of(draft.dataset_version))
+    return (now, moved.moved if moved else ()) if now != was and (now.system or not marked) else None
 
 
 def constants_of(version: DatasetVersion) -> tuple[set[str], set[str]]:

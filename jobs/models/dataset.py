@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.conf import settings
 from django.db import models
 
@@ -77,6 +75,3 @@ class DatasetUpload(Identified):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     next_look_at = models.DateTimeField(null=True, blank=True, db_index=True)
     n_attempts = models.PositiveSmallIntegerField(default=0)  # counted before the work, so that a file that kills its reader is given up
-
-    def problem_of(self, key: str) -> Any:
-        return self.problem.get(key)
