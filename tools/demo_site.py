@@ -176,7 +176,7 @@ def pages(made: Any, home: Any, join: str) -> dict[str, str]:
     found["job-give-up"] = reverse("job-give-up", args=[stuck.pk, stuck.batches.get(state=BatchState.SUBMITTED).pk])
     found["connection-edit"] = reverse("connection-edit", args=[made.connection.pk])
     found["workspace-join"] = join
-    found["404"] = "/nowhere/"
+    found |= {"404": "/nowhere/", "500": "/broken/500/", "csrf": "/broken/csrf/"}
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 MOST_BYTES = 60_000
-STATUS = {"404": 404, "403": 403}
+STATUS = {"404": 404, "500": 500, "csrf": 403, "403": 403}
 
 
 def test_pages_answer(walk: dict[str, Any]) -> None:
