@@ -32,9 +32,10 @@ lint: ## Style, types, layers
 bench: setup ## Speed, as ratios to bare loops in the same run
 	@$(PY) manage.py bench
 
-soak: ## Many jobs under faults, then the books are audited
-	@$(PYTHON) tools/setup.py --dev
+soak: ## Many jobs under faults for MINUTES while processes are killed, then the books; with NIGHT=1 the fault tests at night size
+	@$(PYTHON) tools/setup.py $(if $(NIGHT),--tests,--dev)
 	@$(PY) tools/soak.py
+	@$(if $(NIGHT),$(PY) tools/run_tests.py night night-postgres,echo "fault tests at night size: NIGHT=1 make soak")
 
 screens: ## Screenshots of every page, light, dark and narrow, into screens/
 	@$(PYTHON) tools/setup.py --tests

@@ -1,9 +1,11 @@
-"""Run the tests in parts, each with its own summary: python3 tools/run_tests.py [unit serial postgres browser]
+"""Run the tests in parts, each with its own summary: python3 tools/run_tests.py [unit serial postgres browser | night night-postgres]
 
 unit      everything that may run side by side, in two processes, on SQLite
 serial    what starts and kills clusters of processes, one after the other
 postgres  the engine's tests once more and the tests of concurrency, on a PostgreSQL that is started for them
 browser   in Chromium, beside the two before it
+night     what tries to break the engine, at night size: hours; only where it is named (`make soak`)
+night-postgres   the same, where PostgreSQL is what matters
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ PARTS = {
     "postgres": ["-m", "(postgres or not serial) and not browser", *ONE, "tests/concurrency", *CORE],
     "browser": ["-m", "browser", *ONE],
 }
+NIGHT = {
+    "night": ["tests/protocol", "tests/faults", *ONE],
+    "night-postgres": ["tests/concurrency", "tests/faults/test_machine.py", *ONE],
+}
 NO_TESTS = 5  # pytest's status when nothing was selected
 
 
@@ -36,8 +42,12 @@ def run_part(name: str, prefix: str = "") -> tuple[int, str, float]:
     """Run one part with its output as it comes, each line after `prefix`; its exit status, its last summary line, and its seconds."""
     print(f"\n{prefix}== {name} tests", flush=True)
     since = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-rs", "--durations=5", *PARTS[name]]
-    env = {**os.environ, **({"TEST_DATABASE": "postgres"} if name == "postgres" else {})}
+    command = [sys.executable, "-m", "pytest", "-rs", "--durations=5", *(PARTS | NIGHT)[name]]
+    env = {
+        **os.environ,
+        **({"TEST_DATABASE": "postgres"} if name.endswith("postgres") else {}),
+        **({"BATCHUI_NIGHT": "1"} if name in NIGHT else {}),
+    }
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     assert process.stdout is not None
     summary = "no summary"
@@ -70,8 +80,8 @@ def run_parts(names: list[str]) -> dict[str, tuple[int, str, float]]:
 def main() -> int:
     """0 when all parts passed and at least one test ran."""
     names = sys.argv[1:] or list(PARTS)
-    if unknown := set(names) - set(PARTS):
-        print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
+    if unknown := set(names) - set(PARTS | NIGHT):
+        print(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS | NIGHT)}", file=sys.stderr)
         return 2
     since = time.monotonic()
     results = run_parts(names)
