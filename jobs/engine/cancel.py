@@ -19,7 +19,7 @@ def cancel(job: Job, user: User | None) -> bool:
     now = timezone.now()
     with transaction.atomic():
         asked = Job.objects.filter(pk=job.pk, state__in=LIVE_JOBS, cancel_requested_at__isnull=True).update(
-            cancel_requested_at=now, state=JobState.CANCELLING, needs="", next_look_at=now
+            cancel_requested_at=now, state=JobState.CANCELLING, needs="", wish={}, next_look_at=now
         )
         if not asked:
             return False

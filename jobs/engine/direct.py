@@ -71,7 +71,8 @@ class Run:
 
 def run(batch: Batch, lease: Lease) -> None:
     """Send what was not sent yet, for as long as a step may take; when every row is answered the batch is collected like any other."""
-    if reason := "" if batch.cancel_requested_at else budget.begin(batch, lease):
+    cancelled = _is_cancelled(batch)
+    if reason := "" if cancelled else budget.begin(batch, lease):
         hold(batch, lease, reason)
         return
     rows = [int(row) for row in rows_in(places.request_file(batch))]
@@ -81,10 +82,9 @@ def run(batch: Batch, lease: Lease) -> None:
         done = files.answered()
         unsure = files.sent() - done  # of a worker that stopped
         todo = [row for row in rows if row not in done and row not in unsure]
-        if todo and not (batch.cancel_requested_at or batch.job.cancel_requested_at):
+        if todo and not cancelled:
             todo = _step(batch, lease, files, todo, len(rows))
-        batch.refresh_from_db(fields=["cancel_requested_at"])
-        is_over = (not todo or batch.cancel_requested_at is not None) and lease.holds()
+        is_over = (not todo or _is_cancelled(batch)) and lease.holds()
         for row in sorted(unsure - files.answered()) if is_over else ():
             files.answer(lost_line(batch.token, row, "The request was sent, and its answer was lost when the worker stopped."))
     finally:
@@ -155,6 +155,7 @@ def _share(going: Run, since: float | None) -> float:
 
 
 def _is_cancelled(batch: Batch) -> bool:
+    """Whether an end is asked for, of the batch or of its job: one that was cut while the job was cancelled bears no mark of its own."""
     asked = Batch.objects.filter(pk=batch.pk).values_list("cancel_requested_at", "job__cancel_requested_at").first()
     return asked is None or any(asked)
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from jobs.costs.prices import PriceSheet
 from jobs.engine import audit_log
-from jobs.engine.lease import Lease
+from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
 from jobs.engine.retry import Changes, add_round, claim_job, settings_of
@@ -87,6 +87,7 @@ def rescue(job: Job, user: User | None, *, token: str) -> None:
             now = timezone.now()
             state = JobState.RUNNING if JobState(job.state).terminal else job.state
             lease.write(
+                {"state": job.state},  # a cancel that came since wins
                 wish={"rescue": token, "user": user.pk if user else None},
                 state=state,
                 finished_at=None,
@@ -98,6 +99,8 @@ def rescue(job: Job, user: User | None, *, token: str) -> None:
             note(job, "rescue", "Rescue: what runs is cancelled, what it finished is kept, and the rest is finished in real time")
             audit_log.write(job.workspace, user, "rescue", job.name, rows=offer(job).rows)
             transaction.on_commit(lambda: nudge("job", job.pk))
+    except LostLease as error:
+        raise BadInput("The job has changed meanwhile.", "Look at it again.") from error
     finally:
         lease.release(timezone.now())
 

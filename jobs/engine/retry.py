@@ -74,6 +74,8 @@ def retry(
             return made
         if job.state == JobState.CANCELLING:
             raise BadInput("The job is being cancelled.", "Wait until it has ended, then retry.")
+        if job.wish:
+            raise BadInput("What is left of the job is about to be finished in real time.", "Wait until that has begun, then retry.")
         standing = standing_of(job)
         chosen = choose(standing.files, wanted, [path for _, path in standing.busy])
         if not len(chosen.rows):
@@ -163,10 +165,16 @@ def add_round(
     draft = rows_draft(job, number, lease)
     write_rows(np.asarray(chosen.rows), draft)
     crash.point("before round")
-    # A cancel that comes in between must win over the machine's own retry; a person's retry takes an old cancel back.
-    unless = {"cancel_requested_at__isnull": True} if reason is RoundReason.AUTO_RETRY else None
     with transaction.atomic():
-        lease.write(unless, state=JobState.RUNNING, finished_at=None, cancel_requested_at=None, needs="", next_look_at=timezone.now())
+        # A cancel that came since the job was read wins; a person's retry takes an older one back.
+        lease.write(
+            {"cancel_requested_at": job.cancel_requested_at},
+            state=JobState.RUNNING,
+            finished_at=None,
+            cancel_requested_at=None,
+            needs="",
+            next_look_at=timezone.now(),
+        )
         name_rows(draft, job, number)
         round_ = Round.objects.create(
             job=job,

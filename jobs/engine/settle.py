@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -80,25 +81,35 @@ def _digest(job: Job, standings: Path, lease: Lease) -> None:
 
 
 def _auto_retry(job: Job, rounds: list[Round], lease: Lease) -> bool:
-    """Another round for the rows whose cause passes by itself, as often as the job allows."""
+    """Another round for the rows whose cause passes by itself, as often as the job allows. They go as they were sent: where rounds differ
+    (a person's retry on another model), those of the latest first, the others when these are settled."""
     if len(rounds) >= MAX_ROUNDS:
         return False
-    chosen = choose(standing_of(job).files, Wanted(causes=AUTO_CAUSES, max_attempts=job.max_attempts))
-    if not len(chosen.rows):
-        return False
-    last = rounds[-1]
-    add_round(
-        job,
-        lease,
-        chosen,
-        reason=RoundReason.AUTO_RETRY,
-        lane=last.lane,
-        connection=last.connection,
-        prompt_version=last.prompt_version,
-        spec=last.spec,
-        sheet=last.sheet,
-    )
-    return True
+    left = rounds[::-1]
+    while left:
+        last = left[0]
+        numbers = [each.number for each in left if _manner(each) == _manner(last)]
+        left = [each for each in left if each.number not in numbers]
+        chosen = choose(standing_of(job).files, Wanted(causes=AUTO_CAUSES, max_attempts=job.max_attempts, rounds=numbers))
+        if len(chosen.rows):
+            add_round(
+                job,
+                lease,
+                chosen,
+                reason=RoundReason.AUTO_RETRY,
+                lane=last.lane,
+                connection=last.connection,
+                prompt_version=last.prompt_version,
+                spec=last.spec,
+                sheet=last.sheet,
+            )
+            return True
+    return False
+
+
+def _manner(round_: Round) -> tuple[Any, ...]:
+    """How the rows of a round are sent, and at what prices."""
+    return round_.lane, round_.connection_id, round_.prompt_version_id, round_.spec, round_.sheet
 
 
 def _finish(job: Job, lease: Lease) -> None:

@@ -29,6 +29,7 @@ class Wanted:
     causes: Collection[str] = ()
     rows: Collection[int] = ()
     max_attempts: int | None = None
+    rounds: Collection[int] = ()  # of the standing outcome
 
     def mask(self, table: pa.Table) -> pa.Array:
         mask = pa.array(np.ones(table.num_rows, dtype=bool))
@@ -40,6 +41,8 @@ class Wanted:
             mask = pc.and_(mask, pc.is_in(table.column("_row"), pa.array(sorted(self.rows), pa.int64())))
         if self.max_attempts is not None:
             mask = pc.and_(mask, pc.less(table.column("attempts"), self.max_attempts))
+        if self.rounds:
+            mask = pc.and_(mask, pc.is_in(table.column("round"), pa.array(sorted(self.rounds), pa.int32())))
         return mask
 
 
@@ -61,7 +64,7 @@ def choose(files: Sequence[tuple[int, Path]], wanted: Wanted, busy: Sequence[Pat
         seen = _mark(seen, selected_rows(path))
     for _, path in sorted(files, key=lambda item: item[0], reverse=True):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=80_000, columns=["_row", "kind", "cause", "attempts"]):
+            for batch in file.iter_batches(batch_size=80_000, columns=["_row", "kind", "cause", "attempts", "round"]):
                 table = pa.Table.from_batches([batch])
                 rows = table.column("_row").to_numpy()
                 seen = _grow(seen, rows)
