@@ -30,6 +30,7 @@ from jobs.engine.submit import hold
 from jobs.engine.windows import back_off
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
+from jobs.providers import errors
 from jobs.providers.base import Answer, Provider, RequestSpec
 from jobs.rows.cut import custom_id_of, line_of, rows_in
 from jobs.words import BatchState, Cause
@@ -60,7 +61,7 @@ class Run:
     stop: ProviderError | None = None
     cancelled: bool = False
     outage: ProviderError | None = None
-    n_broken: int = 0  # calls in a row that brought no answer at all
+    n_broken: int = 0  # calls in a row whose answer may have been lost
     n_done: int = 0
 
     @property
@@ -188,14 +189,15 @@ def _one(going: Run, row: int, call: Call) -> None:
                 going.stop = error
                 _keep(going, row, _error_line(going, row, error))
                 return
-            if error.cause in PASSING and error.status is not None and attempt + 1 < tries:
+            lost = errors.maybe_answered(error)
+            if error.cause in PASSING and not lost and attempt + 1 < tries:
                 going.log.back(row)
                 if error.cause is Cause.RATE_LIMITED:
                     going.pace.busy(error.retry_after)
                 _pause(going, error.retry_after or min(LONGEST_PAUSE, 0.5 * 2**attempt))
                 continue
             _keep(going, row, _error_line(going, row, error))
-            going.n_broken = going.n_broken + 1 if error.status is None else 0
+            going.n_broken = going.n_broken + 1 if lost else 0
             if going.n_broken >= BROKEN:
                 going.outage = error
             return
@@ -232,8 +234,8 @@ def _pause(going: Run, seconds: float) -> None:
 
 
 def _error_line(going: Run, row: int, error: ProviderError) -> bytes:
-    """The provider's refusal as a line; where no answer came at all the row may have been charged, and the line says so."""
-    if error.status is None:
+    """The provider's refusal as a line; where the answer may have been lost the row may have been charged, and the line says so."""
+    if errors.maybe_answered(error):
         return lost_line(going.batch.token, row, error.message)
     what: dict[str, Any] = {"cause": error.cause.value, "message": error.message, "status": error.status, "code": error.code}
     return orjson.dumps({"custom_id": custom_id_of(going.batch.token, row), "batchui": {"error": what, "raw": error.raw}})

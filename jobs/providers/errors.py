@@ -219,6 +219,31 @@ def is_about_row(exc: ProviderError) -> bool:
     return exc.definite and exc.status in _ROW_STATUS and exc.cause not in _NOT_ROW and exc.raw.lstrip().startswith("{")
 
 
+# A gateway that would not wait for the answer any longer; and pages of gateways that say that nobody behind them took the call.
+_GAVE_UP = frozenset({408, 504, 524})
+_NOBODY_THERE = frozenset({429, 503, 521, 522, 523, 529})
+
+
+def maybe_answered(exc: ProviderError) -> bool:
+    """Whether an ordinary call that failed may have been answered, and charged, all the same: no answer came, one that cannot be read, or
+    that of something in between, which does not know what the provider did. An error in the provider's own words is none of these."""
+    if exc.status is None:
+        return not exc.unsent
+    if exc.status < 300:
+        return not _names_error(exc.raw)
+    is_page = exc.raw.lstrip().startswith("<")
+    return exc.status in _GAVE_UP or exc.cause is Cause.TIMEOUT or (is_page and exc.status >= 500 and exc.status not in _NOBODY_THERE)
+
+
+def _names_error(raw: str) -> bool:
+    """Whether the body of an answer is an error in JSON."""
+    try:
+        value = lines.loads(raw.encode())
+    except ValueError:
+        return False
+    return isinstance(value, dict) and bool(value.get("error"))
+
+
 def body_of(exc: ProviderError) -> bytes:
     """The error body to keep in the raw line, as far as it is still JSON after cutting and scrubbing."""
     try:

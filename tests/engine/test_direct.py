@@ -1,0 +1,37 @@
+"""Ordinary calls whose answer was made and did not reach us whole: perhaps paid, so a person decides, and nothing goes again by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.engine.world import finish, kinds, plan_here
+
+pytestmark = pytest.mark.django_db
+# What comes in place of an answer that was made: nothing, half of it, a page of a proxy; a gateway that would not wait longer.
+LOST: list[dict[str, Any]] = [
+    {"fault": "empty"},
+    {"fault": "garbage"},
+    {"fault": "html"},
+    {"fault": "gzip_bomb"},
+    {"fault": "status_after", "status": 504},
+    {"fault": "status_after", "status": 504, "html": True},
+    {"fault": "status_after", "status": 408},
+]
+
+
+@pytest.mark.parametrize("fault", LOST, ids=str)
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_an_answer_that_was_lost_on_the_way_is_not_asked_for_again(
+    make: Any, connect: Any, sandbox: Any, kind: str, fault: dict[str, Any]
+) -> None:
+    job = make(n_rows=3, max_attempts=3, planned=False, connection=connect(kind, limits={"concurrency": 1}))
+    job.rounds.update(lane="direct")
+    plan_here(job)
+    sandbox.control("arm", verb="messages" if kind == "anthropic" else "chat", **fault)
+    job = finish(job, sandbox)
+    paid = [row["custom_id"] if row.get("custom_id") else row["body"] for row in sandbox.control("executed") if row["paid"]]
+    assert (len(paid), len(set(paid))) == (3, 3)
+    assert (kinds(job), job.rounds.count()) == ({"succeeded": 2, "missing": 1}, 1)
+    assert job.batches.get().usage["unknown_rows"] == 1
