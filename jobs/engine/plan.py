@@ -142,7 +142,7 @@ def _new_batch(round_: Round, piece: dict[str, Any]) -> Batch:
         n_requests=piece["n_requests"],
         n_bytes=piece["n_bytes"],
         n_tokens=piece["n_tokens_estimated"],
-        reserve_usd=reserve_of(round_, piece["n_requests"], piece["n_tokens_estimated"]),
+        reserve_usd=reserve_of(round_, piece["n_requests"], piece["n_tokens_estimated"], longest=piece["n_bytes_longest"]),
         first_row=piece["first_row"],
         last_row=piece["last_row"],
         next_look_at=timezone.now(),

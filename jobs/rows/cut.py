@@ -44,6 +44,7 @@ class Cut:
     n_requests: int = 0
     n_bytes: int = 0
     n_tokens_estimated: int = 0
+    n_bytes_longest: int = 0  # of one line: no request has more tokens than bytes
     first_row: int | None = None
     last_row: int | None = None
     next_offset: int = 0
@@ -96,6 +97,7 @@ def cut(
                 break
         cutting.cut.done = not cutting.full
         if cutting.cut.n_requests:
+            cutting.cut.n_bytes_longest = cutting.longest()
             with written_beside(index_of(target)) as index, index.open("wb") as file:
                 np.save(file, cutting.index(), allow_pickle=False)
     return cutting.cut
@@ -165,6 +167,9 @@ class _Cutting:
         if len(self._rows) > n_before:
             self.cut.n_requests = len(self._rows)
             self.cut.first_row, self.cut.last_row = self._rows[0], self._rows[-1]
+
+    def longest(self) -> int:
+        return int(np.diff(self._offsets, append=self.cut.n_bytes).max())
 
     def index(self) -> Rows:
         return np.array([self._rows, self._offsets], dtype=np.int64)

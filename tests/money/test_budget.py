@@ -102,6 +102,15 @@ def test_reserve_is_never_below_what_a_batch_costs(plan: Plan, people: Any) -> N
         assert 0 < batch.paid_usd <= batch.reserve_usd
 
 
+def test_a_cap_above_what_one_pass_may_cost_does_not_hold_short_rows_at_the_price_of_long_ones(plan: Plan, people: Any) -> None:
+    """gpt-6-luna has a dearer tier for rows of more than 272,000 tokens: rows that are far shorter are not held against it."""
+    ceiling = Estimate.from_json(plan.estimate).lanes["batch"].ceiling
+    assert ceiling is not None
+    plan.cap_usd = ceiling * Decimal("1.4")
+    job = settled(launch(plan, people.owner))
+    assert (job.state, job.needs) == (JobState.COMPLETED, "")
+
+
 def test_a_role_taken_away_stops_what_is_not_sent(plan: Plan, people: Any) -> None:
     job = launch(plan, people.analyst)
     member = Membership.objects.get(user=people.analyst)

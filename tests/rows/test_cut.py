@@ -56,7 +56,9 @@ def test_cut_takes_every_row_once_in_order(table: Path, tmp_path: Path, user: st
         (17, 40, 56, 57, True),
     ]
     assert lines_of(tmp_path, 3) == [{"custom_id": f"t-ok-{i}", "system": "S", "user": f"{TEXTS[i] or ''}|{METAS[i]}"} for i in range(N)]
-    assert [c.n_bytes for c in cuts] == [(tmp_path / str(i) / "requests.jsonl").stat().st_size for i in range(3)]
+    files = [(tmp_path / str(i) / "requests.jsonl").read_bytes() for i in range(3)]
+    assert [c.n_bytes for c in cuts] == list(map(len, files))
+    assert [c.n_bytes_longest for c in cuts] == [max(map(len, file.splitlines(keepends=True))) for file in files]
 
 
 def test_last_file_knows_that_it_is_the_last(table: Path, tmp_path: Path) -> None:
