@@ -20,7 +20,7 @@ from jobs.errors import BadInput, ProviderError
 from jobs.models import Connection, Workspace
 from jobs.providers.base import Limits
 from jobs.providers.http import check_base_url
-from jobs.words import CLOSED, BatchState, JobState, ProviderKind
+from jobs.words import CLOSED, BatchState, JobState, ProviderKind, RoundState
 
 _KEY = re.compile(r"[\x21-\x7e]{1,500}\Z")
 
@@ -60,6 +60,8 @@ def save_connection(
         raise BadInput("Enter the API key." if made else "The address changed, so the key must be entered again.")
     if moved and connection.batches.exclude(state__in=["settled", "rejected"]).exists():
         raise BadInput("Batches of this connection are still at the provider, so its address and kind cannot change now.")
+    if moved and _is_used(connection):  # request lines and prices are those of the kind that a job was launched on
+        raise BadInput("Jobs of this connection are still open, so its address and kind cannot change now.")
     with transaction.atomic():
         connection.name, connection.kind, connection.base_url = name, kind, base_url
         own = local.sandbox_url()
@@ -124,11 +126,16 @@ def remove_connection(connection: Connection, user: User | None) -> None:
     with transaction.atomic():
         held = Connection.objects.select_for_update().get(pk=connection.pk)
         n_open = held.batches.exclude(state__in=[state.value for state in BatchState if state.terminal]).count()
-        n_jobs = held.jobs.exclude(state__in=[state.value for state in JobState if state.terminal or state == JobState.DRAFT]).count()
-        if n_open or n_jobs:
+        if n_open or _is_used(held):
             raise BadInput("Jobs of this connection are still open, so it cannot be removed now.", "Wait for them to end, or cancel them.")
         name, now = held.name, timezone.now()
         held.name = f"{name[:80]} (removed {now:%Y-%m-%d}, {held.pk.hex[:8]})"  # its name is free again
         held.sealed_key, held.key_hint, held.key_fingerprint, held.archived_at = "", "", "", now
         held.save()
         audit_log.write(held.workspace, user, "connection removed", name)
+
+
+def _is_used(connection: Connection) -> bool:
+    """Whether a launched job, or a round of one (a retry on this connection, a try), is not at its end yet."""
+    ended = [state.value for state in JobState if state.terminal or state == JobState.DRAFT]
+    return connection.jobs.exclude(state__in=ended).exists() or connection.rounds.exclude(state=RoundState.SETTLED).exists()

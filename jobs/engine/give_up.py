@@ -116,8 +116,25 @@ def _ask_once_more(batch: Batch, lease: Lease) -> None:
         raise BadInput("The provider was asked only now to stop the batch, and took it.", "Give it some minutes. Nothing was given up.")
 
 
+def _stop_late(batch: Batch, provider: Provider) -> None:
+    """Pass the cancel on that could not be passed on when the batch was given up; if it cannot be now, at the next sweep."""
+    try:
+        provider.cancel(batch.provider_batch_id)
+        words = "the provider was asked to cancel it"
+    except ProviderError as error:
+        if twins.is_passing(error):
+            return
+        words = f"the provider did not take the cancel ({error.message})"
+    Batch.objects.filter(pk=batch.pk).update(cancel_sent_at=timezone.now())
+    note(batch.job, "batch:cancel", f"Batch {batch.number}, given up before: {words}", batch)
+
+
 def follow_given_up(batches: Iterable[Batch], provider: Provider) -> None:
-    """Say what became of given-up batches at the provider, once each has ended there."""
+    """Stop given-up batches that could not be told to stop before, and say what became of each at the provider, once it has ended there."""
+    batches = list(batches)
+    for batch in batches:
+        if batch.provider_batch_id and not batch.cancel_sent_at and not batch.provisional:
+            _stop_late(batch, provider)
     for batch, remote in twins.newly_ended(batches, provider, GIVEN_UP, ENDED):
         n = remote.n_succeeded or 0
         text = f"Batch {batch.number}, given up before, has ended at the provider after all: {n:,} of its rows were answered and billed"

@@ -14,7 +14,7 @@ from jobs import formats
 from jobs.engine import learned
 from jobs.engine.remote import limits_for
 from jobs.models import Batch, Connection
-from jobs.words import BatchState
+from jobs.words import BatchState, Lane
 
 WAITS = timedelta(seconds=16)  # a little more than the longest pause of a batch that waits for headroom
 IN_FLIGHT = [BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.SUBMITTED]
@@ -51,6 +51,7 @@ def headroom(connection: Connection, model: str) -> Headroom:
 def is_next(batch: Batch) -> bool:
     """Whether it is this batch's turn for the headroom: the job with least in flight first, then the oldest."""
     ready = Batch.objects.filter(connection=batch.connection, model=batch.model, state=BatchState.READY, cancel_requested_at__isnull=True)
+    ready = ready.filter(round__lane=Lane.BATCH)  # one of ordinary calls is `ready` until its last answer, and needs no headroom
     # One that waits for something else, longer than headroom is waited for, must not keep the others from going.
     ready = ready.filter(Q(pk=batch.pk) | Q(next_look_at__isnull=True) | Q(next_look_at__lte=timezone.now() + WAITS))
     flying = dict(

@@ -8,6 +8,7 @@ import re
 
 from django.db import Error
 
+from batchui.seal import SealBroken
 from jobs.errors import BatchuiError
 from jobs.rows.child import ChildDied
 
@@ -21,6 +22,8 @@ def words_of(error: BaseException) -> str:
     """Why a step failed. What passes by itself says so."""
     if isinstance(error, OSError) or (isinstance(error, ChildDied) and error.reason == "disk"):
         return _storage(error)
+    if isinstance(error, SealBroken):
+        return "the API key cannot be opened with the seal key of this server: put seal.key back, or enter the API key again"
     if isinstance(error, Error):
         return "the database is busy or cannot be reached; it goes on by itself once it answers"
     if isinstance(error, BatchuiError):

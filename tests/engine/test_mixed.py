@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from jobs.engine import plan, rescue
+from jobs.engine import give_up, plan, rescue, sweep
 from jobs.engine.cancel import cancel
+from jobs.engine.connections import remove_connection, save_connection
 from jobs.engine.launch import new_token
 from jobs.engine.lease import claim
 from jobs.engine.render_child import answer
 from jobs.engine.retry import Changes, retry
 from jobs.errors import BadInput
-from jobs.models import Batch, Job
+from jobs.models import Batch, Connection, Job
 from jobs.rows.choose import Wanted
 from jobs.words import Lane
-from tests.engine.world import batch_of, creates, finish, kinds, look, plan_here, tick
+from tests.engine.test_reconcile import lose
+from tests.engine.world import batch_of, batch_of_pk, creates, finish, kinds, look, plan_here, texts, tick
 
 pytestmark = pytest.mark.django_db
 
@@ -87,3 +91,80 @@ def test_what_goes_again_by_itself_goes_as_it_was_sent(make: Any, sandbox: Any, 
         ("retry", "direct", "gpt-6-sol", 3),
         ("auto_retry", "batch", "gpt-6-luna+slow=30s", 3),
     ]
+
+
+def test_what_was_given_up_unasked_is_cancelled_later(make: Any, sandbox: Any, people: Any) -> None:
+    """The provider could not be reached when the batch was given up, so it was never told to stop; it still runs, and is paid."""
+    job = make(model="gpt-6-luna+slow=30s")
+    batch = look(batch_of(job))
+    sandbox.control("arm", verb="*", fault="status", status=500, times=0)
+    for _ in range(give_up.MANY_ERRORS):
+        batch = look(batch)
+    Batch.objects.filter(pk=batch.pk).update(submitted_at=timezone.now() - timedelta(hours=3))
+    assert give_up.give_up(batch_of_pk(batch), people.owner).state == "settled"
+    sandbox.control("disarm")
+    sweep.sweep()
+    assert [each["live"] for each in sandbox.control("")["batches"]] == [False]
+    assert texts(job, "batch:cancel") == ["Batch 1, given up before: the provider was asked to cancel it"]
+    sweep.sweep()
+    assert len(texts(job, "batch:cancel")) == 1
+
+
+def test_late_create_of_a_batch_that_waits_is_adopted(make: Any, sandbox: Any) -> None:
+    """Proved absent, then held back; before it is sent again its first create turns up: it is taken, not cancelled and paid twice."""
+    job = make()
+    batch = lose(job, sandbox)
+    sandbox.control("arm", verb="batches.list", fault="hide", times=0)
+    while batch.state == "unknown":
+        batch = look(batch)
+    assert (batch.state, len(batch.past_tokens), creates(sandbox)) == ("ready", 1, 1)
+    sandbox.control("disarm")
+    sweep.sweep()
+    assert texts(job, "batch:late") == []
+    job = finish(job, sandbox)
+    assert (job.state, kinds(job), creates(sandbox)) == ("completed", {"succeeded": 6}, 1)
+
+
+def test_one_connection_that_cannot_be_opened_keeps_no_other_from_the_sweep(make: Any, connect: Any, sandbox: Any, people: Any) -> None:
+    broken = make()
+    look(batch_of(broken))
+    Connection.objects.filter(pk=broken.connection_id).update(sealed_key="0:of another deployment")
+    job = make(model="gpt-6-luna+never")
+    batch = look(batch_of(job))
+    Batch.objects.filter(pk=batch.pk).update(cancel_sent_at=timezone.now() - timedelta(hours=3))
+    give_up.give_up(batch_of_pk(batch), people.owner)
+    sandbox.control("end", status="completed", share=1.0)
+    sweep.sweep()
+    assert len(texts(job, give_up.ENDED)) == 1
+
+
+def test_real_time_takes_no_turn_of_the_batch_lane(make: Any, connect: Any, sandbox: Any) -> None:
+    """A batch of ordinary calls stays `ready` while it is worked on; it needs no headroom and keeps none from others."""
+    connection = connect(limits={"requests_per_batch": 3, "enqueued_tokens": 100_000})
+    direct = make(connection=connection, planned=False)
+    direct.rounds.update(lane="direct")
+    plan_here(direct)
+    job = make(connection=connection)
+    assert look(batch_of(job, 1)).state == "submitted"
+    second = look(batch_of(job, 2))
+    assert (second.state, second.wait_reason) == ("submitted", "")
+
+
+def test_a_job_that_is_being_cut_keeps_its_address(make: Any, connect: Any, sandbox: Any, people: Any) -> None:
+    """No batch is there yet; its prices and request lines are those of the kind it was launched on."""
+    job = make(planned=False)
+    connection = job.connection
+    with pytest.raises(BadInput, match="still open"):
+        save_connection(
+            people.home, people.owner, name=connection.name, kind="anthropic", base_url=sandbox.anthropic_url, key="sk-other-123456",
+            connection=connection, by_operator=True,
+        )  # fmt: skip
+    other = connect(name="other")
+    retried = finish(make(connection=connection), sandbox)
+    assert retried.prompt_version
+    retried.rounds.create(
+        number=2, reason="retry", lane="batch", connection=other, prompt_version=retried.prompt_version, spec=retried.spec,
+        sheet=retried.sheet, n_rows=0, token="x",
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="still open"):
+        remove_connection(other, people.owner)
