@@ -30,7 +30,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
-LOADED = """() => !document.querySelector('[hx-trigger="load"], .htmx-request')"""  # what a page fetches by itself stands on it
+LOADED = """() => !document.querySelector('[hx-trigger^="load"], .htmx-request')"""  # what a page fetches by itself stands on it
 WIDTHS = (1440, 1024, 390)
 THEMES = ("light", "dark")
 SESSION = "batchui"

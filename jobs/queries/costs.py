@@ -153,6 +153,7 @@ class Costs:
     jobs: list[JobLine]
     n_jobs: int
     anything: bool
+    ever: bool  # whether any job was ever launched here, whatever the filters say
     has_sandbox: bool
     has_real: bool
 
@@ -179,6 +180,7 @@ def costs_of(workspace: Workspace, filters: Filters) -> Costs:
         jobs=_lines(jobs, filters.sort, filters.page),
         n_jobs=total.n_jobs,
         anything=bool(cells),
+        ever=bool(cells) or ever_launched(workspace),
         has_sandbox=has_sandbox,
         has_real=has_real,
     )
@@ -195,6 +197,11 @@ def bounds(period: str, now: datetime) -> tuple[datetime | None, datetime | None
     if period == "last":
         return (first - timedelta(days=1)).replace(day=1), first
     return (today.replace(month=1, day=1), None) if period == "year" else (None, None)
+
+
+def ever_launched(workspace: Workspace) -> bool:
+    """Whether a job was launched here, or its pilot spent something, at any time."""
+    return _spent(workspace, Filters(period="all", sandbox=True)).exists()
 
 
 def _spent(workspace: Workspace, filters: Filters) -> QuerySet[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ BATCHES_SHOWN = 10
 EVENTS_SHOWN = 12
 QUICK, SLOW = 3, 15  # seconds between two looks at a page: while things move, and while they wait
 STILL = timedelta(seconds=60)
+HELD_UP_TO = re.compile(r"^held: .* would be crossed \(.*, this batch (up to [^)]+)\)$")
 CAPPED = "A cap holds batches back"  # how the needs of a job begin that a cap holds
 WAITING_STATES = (BatchState.READY, BatchState.SUBMITTING, BatchState.UNKNOWN)
 
@@ -60,6 +62,12 @@ class BatchLine:
     n_seen: int | None  # rows that the provider says it is done with
     reason: str
     round_number: int
+
+    @property
+    def short_reason(self) -> str:
+        """The reason where the page says already which cap holds the job: only what is this batch's own."""
+        found = HELD_UP_TO.search(self.reason)
+        return f"held by the cap: it may cost {found[1]}" if found else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +200,7 @@ class Facts:
     oldest: datetime | None = None  # when the first and the last of those at the provider were taken
     newest: datetime | None = None
     largest: int = 0  # rows of the largest of those
+    first_pass: bool = False  # whether rows are at the provider that were never sent before, but for a try
 
 
 def facts_of(job: Job) -> Facts:
@@ -217,6 +226,7 @@ def facts_of(job: Job) -> Facts:
         taken[0] if taken else None,
         taken[-1] if taken and not facts_waiting(states) else None,
         max((each["n_requests"] for each in there), default=0),
+        any(each["round__reason"] == RoundReason.FIRST for each in open_ones),
     )
 
 
@@ -275,7 +285,7 @@ def sentence(job: Job, facts: Facts) -> str:
     back = facts.n_batches - n_open
     if facts.n_batches == 1 and n_open == 1:
         return "Running: its batch is at the provider." if facts.states.get(BatchState.SUBMITTED) else "Running: its batch is on the way."
-    retrying = job.counts[PENDING] if job.n_settled_rounds else 0
+    retrying = job.counts[PENDING] if job.n_settled_rounds and not facts.first_pass else 0
     what = (
         f"{_n(retrying, 'row is', 'rows are')} being retried"
         if retrying

@@ -16,7 +16,7 @@ from django.utils import timezone
 from jobs.charts import Chart, Series, against_range, bars_by_category
 from jobs.formats import share
 from jobs.models import Job, Workspace
-from jobs.queries.costs import NAMES, PATHS, TOP, Filters, bounds
+from jobs.queries.costs import NAMES, PATHS, TOP, Filters, bounds, ever_launched
 from jobs.words import JobState
 
 FINISHED = (JobState.COMPLETED, JobState.COMPLETED_WITH_FAILURES)
@@ -100,6 +100,7 @@ class QualityReport:
     options: dict[str, list[tuple[str, str]]]
     n_jobs: int
     anything: bool
+    ever: bool  # whether any job was ever launched here, whatever the filters say
 
 
 def quality_of(workspace: Workspace, filters: Filters) -> QualityReport:
@@ -116,6 +117,7 @@ def quality_of(workspace: Workspace, filters: Filters) -> QualityReport:
         options={name: _options(cells, name) for name in PATHS if name != "state"},
         n_jobs=sum(cell["n_jobs"] for cell in mine),
         anything=bool(cells),
+        ever=bool(cells) or ever_launched(workspace),
     )
 
 

@@ -46,6 +46,7 @@ class ResultLine:
     cause: str
     kind: str
     answers: tuple[Cell, ...]
+    unparsed: Cell | None  # the whole answer, where the prompt has fields and it cannot be read as them
     message: str
     cells: tuple[Cell, ...]
     input_tokens: int | None
@@ -167,7 +168,7 @@ def _line(line: Line, keys: Sequence[str], schema: Sequence[tuple[str, str]]) ->
     cells = tuple(_cell(line.values[key]) for key in keys)
     if outcome is None:
         nothing = tuple(Cell("", "none") for _ in schema) or (Cell("", "none"),)
-        return ResultLine(line.row, PENDING_LOOK, "", "pending", nothing, "", cells, None, None, None, 0, False)
+        return ResultLine(line.row, PENDING_LOOK, "", "pending", nothing, None, "", cells, None, None, None, 0, False)
     kind = OutcomeKind(outcome["kind"])
     return ResultLine(
         row=line.row,
@@ -175,6 +176,7 @@ def _line(line: Line, keys: Sequence[str], schema: Sequence[tuple[str, str]]) ->
         cause=cause_of(outcome["cause"], kind).label if kind is not OutcomeKind.SUCCEEDED else "",
         kind=kind,
         answers=tuple(_answer_cells(outcome["answer"], schema)),
+        unparsed=_unparsed(outcome["answer"]) if schema else None,
         message=outcome["message"][:CELL],
         cells=cells,
         input_tokens=outcome["input_tokens"],
@@ -192,13 +194,16 @@ def _cell(text: str | None) -> Cell:
 
 
 def _answer_cells(answer: str | None, schema: Sequence[tuple[str, str]]) -> list[Cell]:
-    """The answer in one cell, or with a schema a cell a field; an answer that does not fit stands whole in the first."""
+    """The answer in one cell, or with a schema a cell a field; none of them is filled by an answer that cannot be read as fields."""
     if not schema:
         return [_cell(answer)]
-    parsed = parsed_object(answer)
-    if parsed is None:
-        return [_cell(answer), *(Cell("", "none") for _ in schema[1:])]
+    parsed = parsed_object(answer) or {}
     return [_value_cell(parsed.get(name), kind) for name, kind in schema]
+
+
+def _unparsed(answer: str | None) -> Cell | None:
+    """An answer that is no JSON object, such as one that was cut off or a refusal; None where there is nothing of the kind to show."""
+    return _cell(answer) if answer and parsed_object(answer) is None else None
 
 
 def _value_cell(value: Any, kind: str) -> Cell:

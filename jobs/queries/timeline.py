@@ -41,6 +41,10 @@ EVENT_LOOKS = {
 }
 
 
+SUCCEEDED = re.compile(r": [\d,]+ succeeded$")  # all of the batch
+UNTRIED = re.compile(r": (?:[\d,]+ (?:cancelled|expired|succeeded)(?:, |$))+$")
+
+
 def latest_events(job: Job, n: int) -> list[TimelineEvent]:
     """The newest events of a job, the last one first."""
     return [_shown(event) for event in _events(job)[:n]]
@@ -70,6 +74,8 @@ def _shown(event: Any) -> TimelineEvent:
             if event.text.startswith("Completed")
             else ("bad", "cross")
         )
+    if event.kind == "batch:settled" and not SUCCEEDED.search(event.text):
+        tone, icon = ("off", "dash") if UNTRIED.search(event.text) else ("warn", "alert")
     text = event.text
     if event.of_round and (event.last_round or 0) > 1:
         text = re.sub(r"^Batch (\d+)", rf"Batch \1 of round {event.of_round}", text)

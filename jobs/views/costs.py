@@ -19,6 +19,10 @@ from jobs.queries import costs as queries
 from jobs.queries.costs import DIMENSIONS, PERIODS, Costs, Filters
 
 _FILTER_WORDS = {**DIMENSIONS, "state": "State"}
+FIRST_TEXT = (
+    "After the first job you see here what it cost, what the same tokens would have cost in real time, and what failed attempts wasted: "
+    "by day, model, prompt, dataset, person and connection."
+)
 
 
 @require_GET
@@ -33,6 +37,7 @@ def costs(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "bad_filter": not ok,
         "nav": "costs",
+        "first_text": FIRST_TEXT,
         **_controls(request.GET, filters, found),
         **_places(found),
     }

@@ -17,6 +17,10 @@ from jobs.queries import reports as queries
 from jobs.queries.costs import DIMENSIONS, PERIODS, Filters
 
 MOST_LINES = 50
+FIRST_TEXT = (
+    "After the first jobs you see here whether their estimates held, which models and prompts fail most, "
+    "and what a succeeded row costs with each."
+)
 TABLES = ("accuracy", *queries.GROUPS)
 
 
@@ -32,6 +36,7 @@ def quality(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "bad_filter": not ok,
         "nav": "costs",
+        "first_text": FIRST_TEXT,
         "accuracy": found.accuracy[:MOST_LINES],
         "accuracy_places": usd_places([each.high for each in found.accuracy] + [each.paid for each in found.accuracy]),
         "breakdowns": [(each, usd_places([group.per_thousand for group in each.groups])) for each in found.breakdowns],

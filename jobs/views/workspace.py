@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from jobs.access import current_membership, current_workspace, get_member, get_price, member, use_workspace
 from jobs.engine import members as engine
-from jobs.engine.prices import remove_price, unpriced_models
+from jobs.engine.prices import Unpriced, remove_price, unpriced_models
 from jobs.errors import BadInput
 from jobs.forms.workspace import ROLE_MEANING, MemberForm, NewWorkspaceForm, PriceForm, RoleForm, WorkspaceForm, ZoneForm
 from jobs.models import PriceOverride
@@ -233,7 +233,7 @@ def price_list(request: HttpRequest) -> HttpResponse:
 
 def _prices(request: HttpRequest, form: PriceForm, status: int = 200) -> HttpResponse:
     workspace = current_workspace(request)
-    unpriced = unpriced_models(workspace)
+    unpriced = _by_model(unpriced_models(workspace))
     page = {
         **_frame(request, "price-list"),
         "form": form,
@@ -242,6 +242,17 @@ def _prices(request: HttpRequest, form: PriceForm, status: int = 200) -> HttpRes
         "n_unpriced": len(unpriced),
     }
     return render(request, "jobs/workspace_prices.html", page, status=status)
+
+
+def _by_model(found: list[Unpriced]) -> list[dict[str, Any]]:
+    """One line a model, with the names of all connections that want its price: a price is entered for all of them at once."""
+    lines: dict[tuple[str, str, bool, str], dict[str, Any]] = {}
+    for each in found:
+        key = (each.connection.kind, each.model, each.nothing, each.reason)
+        line = lines.setdefault(key, {"kind": key[0], "model": key[1], "nothing": key[2], "reason": key[3], "used": False, "names": []})
+        line["used"] |= each.used
+        line["names"].append(each.connection.name)
+    return [{**line, "connections": ", ".join(line["names"])} for line in lines.values()]
 
 
 @only_post("price-list")

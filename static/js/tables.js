@@ -67,6 +67,11 @@ function setAll(form, on, everything) {
   count(form, everything);
 }
 
+// The cells of a row, one for each column: a cell that spans several (data-span) stands for each of them.
+function byColumn(row) {
+  return [...row.cells].flatMap((c) => Array(Number(c.dataset.span || 1)).fill(c));
+}
+
 // Columns: which are shown, and how wide; kept in this browser under the table's name.
 function dressColumns(el) {
   const name = el.dataset.table;
@@ -76,19 +81,31 @@ function dressColumns(el) {
     const key = th.dataset.col;
     if (!key) continue;
     const off = (kept.off || []).includes(key);
-    for (const row of el.rows) if (row.cells.length === heads.length) row.cells[i].hidden = off;
+    th.hidden = off;
     size(el, i, kept.widths?.[key]);
     if (!th.querySelector(".col-size")) { const grip = document.createElement("span"); grip.className = "col-size"; grip.setAttribute("aria-hidden", "true"); th.append(grip); }
   }
+  for (const body of el.tBodies) for (const row of body.rows) hide(row, heads);
   const menu = document.querySelector(`[data-columns="${CSS.escape(name)}"]`);
   if (menu && !menu.childElementCount) fillMenu(menu, el, name, kept);
+}
+
+function hide(row, heads) {
+  const cells = byColumn(row);
+  if (cells.length !== heads.length) return;
+  for (const [i, cell] of cells.entries()) if (heads[i].dataset.col && !cell.dataset.span) cell.hidden = heads[i].hidden;
+  const wide = cells.find((c) => c.dataset.span);
+  if (!wide) return;
+  const shown = cells.filter((c, i) => c === wide && !heads[i].hidden).length;
+  wide.hidden = !shown;
+  wide.colSpan = shown || 1;
 }
 
 function size(el, i, width) {
   const px = width ? `${width}px` : "";
   const th = el.tHead.rows[0].cells[i];
   th.style.width = th.style.minWidth = px;
-  for (const body of el.tBodies) for (const row of body.rows) { const cell = row.cells[i]?.querySelector(".cell"); if (cell) cell.style.maxWidth = px; }
+  for (const body of el.tBodies) for (const row of body.rows) { const at = byColumn(row)[i]; const cell = at?.dataset.span ? null : at?.querySelector(".cell"); if (cell) cell.style.maxWidth = px; }
 }
 
 function fillMenu(menu, el, name, kept) {

@@ -127,6 +127,16 @@ def test_others_see_nothing_of_it(client: Any, people: Any, jobs: Any) -> None:
     assert client.get("/costs.csv?period=all").content.decode().count("\r\n") == 1
 
 
+def test_first_use_offers_a_job_and_no_filters(client: Any, people: Any) -> None:
+    for who, offered in ((people.analyst, True), (people.viewer, False)):
+        client.force_login(who, backend="django.contrib.auth.backends.ModelBackend")
+        page = client.get("/costs/").content.decode()
+        assert ("Nothing was spent yet" in page, 'id="costs-filters"' in page, 'aria-label="Parts of costs"' in page) == (True, False, False)
+        assert ('href="/launch/new/"' in page or 'href="/launch/"' in page) is offered
+        report = client.get("/costs/quality/").content.decode()
+        assert ("No job ran yet" in report, 'id="quality-filters"' in report) == (True, False)
+
+
 def test_periods_begin_at_midnight_of_the_person() -> None:
     now = timezone.datetime.fromisoformat("2026-03-01T00:30:00+00:00")  # type: ignore[attr-defined]
     with timezone.override("America/New_York"):
