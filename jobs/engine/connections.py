@@ -15,7 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from batchui import local
 from jobs.engine import audit_log
 from jobs.engine.pump import nudge
-from jobs.engine.remote import calling, seal_key
+from jobs.engine.remote import KEY_CHANGED, calling, seal_key
 from jobs.errors import BadInput, ProviderError
 from jobs.models import Connection, Workspace
 from jobs.providers.base import Limits
@@ -71,9 +71,14 @@ def save_connection(
             connection.limits = _checked_limits(limits)
         if delete_remote_files is not None:
             connection.delete_remote_files = delete_remote_files
+        if not made:  # what was learned since the form was opened stays
+            connection.learned = Connection.objects.select_for_update().get(pk=connection.pk).learned
         if key:
+            before = connection.key_fingerprint
             seal_key(connection, key)
             connection.problem = ""
+            if before not in ("", connection.key_fingerprint):  # perhaps of another project: what is not found with it may be there
+                connection.learned = {**connection.learned, KEY_CHANGED: timezone.now().isoformat()}
         if Connection.objects.filter(workspace=workspace, name=name).exclude(pk=connection.pk).exists():
             raise BadInput(f"There is a connection “{name}” already.", "Choose another name.")
         connection.save()

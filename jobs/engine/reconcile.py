@@ -13,8 +13,8 @@ from jobs.engine.lease import Lease
 from jobs.engine.listing import Walked
 from jobs.engine.log import move
 from jobs.engine.reject import free_unsent
-from jobs.engine.remote import calling
-from jobs.engine.submit import adopt, is_ours
+from jobs.engine.remote import KEY_CHANGED, calling
+from jobs.engine.submit import adopt, is_ours, upload_name
 from jobs.engine.windows import back_off, soon, windows_of
 from jobs.errors import ProviderError
 from jobs.models import Batch
@@ -48,15 +48,44 @@ def reconcile(batch: Batch, lease: Lease) -> None:
             if walk.found:
                 _adopt_found(batch, lease, walk.found, provider)
                 return
+            if walk.complete:
+                _absent(batch, lease, provider)
+                return
     except ProviderError as error:
         _wait(batch, lease, f"cannot look for it: {error.message}", back_off(batch.n_errors + 1, error.retry_after, 60), batch.n_errors + 1)
         return
-    if not walk.complete:
-        _wait(
-            batch, lease, f"the provider's list cannot be trusted ({walk.oddity}), so nothing is sent again", soon(60), batch.n_errors + 1
+    _wait(batch, lease, f"the provider's list cannot be trusted ({walk.oddity}), so nothing is sent again", soon(60), batch.n_errors + 1)
+
+
+def _absent(batch: Batch, lease: Lease, provider: Provider) -> None:
+    """A complete walk did not find it. That proves nothing where the key may be one of another project since, with a list of its own."""
+    changed = batch.connection.learned.get(KEY_CHANGED)
+    if changed and batch.submitting_at and datetime.fromisoformat(changed) > batch.submitting_at and not _same_project(batch, provider):
+        words = (
+            "the API key was changed since it was sent, and nothing shows that the new one is of the same project, "
+            "so that it is not found proves nothing and it is not sent again. Enter a key of the same project, or decide here"
         )
+        _wait(batch, lease, words, soon(60), 0)
         return
     _not_there(batch, lease)
+
+
+def _same_project(batch: Batch, provider: Provider) -> bool:
+    """Whether the key that is used now sees what the one before it made: the latest batch from then, or this batch's uploaded file."""
+    earlier = Batch.objects.filter(connection=batch.connection, round__lane=Lane.BATCH, submitted_at__lt=batch.submitting_at)
+    last = earlier.exclude(provider_batch_id="").order_by("-submitted_at").first()
+    try:
+        if last is not None and provider.get(last.provider_batch_id).id == last.provider_batch_id:
+            return True
+    except ProviderError as error:
+        if error.status != 404:
+            raise
+    try:
+        return bool(batch.upload_id) and provider.find_upload(upload_name(batch), batch.n_bytes) is not None
+    except ProviderError as error:
+        if error.status != 404:
+            raise
+        return False
 
 
 def _not_there(batch: Batch, lease: Lease) -> None:
@@ -155,7 +184,8 @@ def _could_be(batch: Batch, remote: RemoteBatch, oldest: datetime) -> bool:
         return False
     if remote.id in twins.ids_of(batch.connection):
         return False
-    return not Batch.objects.filter(connection=batch.connection, provider_batch_id=remote.id).exists()
+    where = {"connection__kind": batch.connection.kind, "connection__base_url": batch.connection.base_url}  # two may lead to one account
+    return not Batch.objects.filter(**where, provider_batch_id=remote.id).exists()
 
 
 def _adopt_found(batch: Batch, lease: Lease, found: list[RemoteBatch], provider: Provider) -> None:
@@ -167,7 +197,7 @@ def _adopt_found(batch: Batch, lease: Lease, found: list[RemoteBatch], provider:
         is_certain = bool(sure)
         found = sure or [remote for remote in found if verdicts[remote.id] is None]
         if not found:
-            _not_there(batch, lease)
+            _absent(batch, lease, provider)
             return
     # The older one, but not one that was refused as a whole while another runs.
     place = {remote.id: i for i, remote in enumerate(found)}

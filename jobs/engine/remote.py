@@ -13,6 +13,8 @@ from jobs.models import Connection
 from jobs.providers.base import Endpoint, Limits, Provider
 from jobs.providers.registry import limits_of, provider_for
 
+KEY_CHANGED = "key_changed_at"  # in Connection.learned: when another key than before was entered
+
 
 def limits_for(connection: Connection) -> Limits:
     """The provider's limits with what the admin set on the connection."""

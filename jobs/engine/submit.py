@@ -100,7 +100,7 @@ def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
     """The request file at the provider, its id committed. An upload costs nothing: a lost one is looked for, else repeated."""
     if batch.upload_id:
         return True
-    name = f"batchui-{batch.pk.hex}.jsonl"
+    name = upload_name(batch)
     try:
         crash.point("before upload")
         known = _find_upload(batch, provider, name) if batch.n_errors and batch.n_errors < UPLOAD_AGAIN else None
@@ -115,6 +115,11 @@ def _upload(batch: Batch, lease: Lease, provider: Provider) -> bool:
         crash.point("after upload id")
         batch.upload_id = upload_id
     return True
+
+
+def upload_name(batch: Batch) -> str:
+    """The name of its request file at the provider."""
+    return f"batchui-{batch.pk.hex}.jsonl"
 
 
 def _find_upload(batch: Batch, provider: Provider, name: str) -> str | None:

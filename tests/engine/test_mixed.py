@@ -168,3 +168,59 @@ def test_a_job_that_is_being_cut_keeps_its_address(make: Any, connect: Any, sand
     )  # fmt: skip
     with pytest.raises(BadInput, match="still open"):
         remove_connection(other, people.owner)
+
+
+def new_key(job: Job, people: Any) -> None:
+    """The admin enters another key for the connection."""
+    assert job.connection
+    connection = Connection.objects.get(pk=job.connection.pk)
+    save_connection(
+        people.home, people.owner, name=connection.name, kind=connection.kind, base_url=connection.base_url, key="sk-other-1234567890",
+        connection=connection, by_operator=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_not_found_with_a_key_of_another_project_proves_nothing(make: Any, sandbox: Any, people: Any, kind: str, cancelled: bool) -> None:
+    job = make(kind=kind)
+    batch = lose(job, sandbox)
+    new_key(job, people)
+    sandbox.control("arm", verb="batches.list", fault="hide", times=0)  # what another project shows
+    sandbox.control("arm", verb="files.list", fault="status", status=404, times=0)
+    if cancelled:
+        cancel(job, people.owner)
+    for _ in range(5):
+        batch = look(batch)
+    assert (batch.state, batch.n_absent, creates(sandbox)) == ("unknown", 0, 1)
+    assert batch.wait_reason.startswith(
+        "the API key was changed since it was sent, and nothing shows that the new one is of the same project"
+    )
+    sandbox.control("disarm")  # the old project's key is back
+    assert look(batch).state == "submitted"
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_a_new_key_of_the_same_project_finds_what_the_old_one_made(make: Any, sandbox: Any, people: Any, kind: str) -> None:
+    job = make(kind=kind, per_batch=3)
+    if kind == "anthropic":  # there an earlier batch shows it, else the uploaded file
+        look(batch_of(job, 1))
+    sandbox.control("arm", verb="batches.create", fault="drop_before")
+    batch = look(batch_of(job, 2))
+    assert batch.state == "unknown"
+    new_key(job, people)
+    job = finish(job, sandbox)
+    assert (job.state, kinds(job), creates(sandbox)) == ("completed", {"succeeded": 6}, 2)
+
+
+def test_what_another_connection_of_the_same_account_made_is_no_candidate(make: Any, sandbox: Any) -> None:
+    """Two workspaces with one key of Anthropic: equal in time and number, and the ledger knows whose it is."""
+    first = look(batch_of(make(kind="anthropic")))
+    job = make(kind="anthropic")
+    sandbox.control("arm", verb="batches.create", fault="drop_before")
+    batch = look(batch_of(job))
+    assert batch.state == "unknown"
+    while batch.state == "unknown":
+        batch = look(batch)
+    assert (batch.state, batch.provisional, len(batch.past_tokens)) == ("ready", False, 1)
+    assert look(batch).provider_batch_id not in ("", first.provider_batch_id)

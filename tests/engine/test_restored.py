@@ -11,8 +11,10 @@ from django.core import serializers
 from django.utils import timezone
 
 from jobs.engine import journal, orphans, places, restored
+from jobs.engine.remote import seal_key
 from jobs.models import Batch, Connection, Event, Job, Round
-from tests.engine.world import batch_of, batch_of_pk, creates, finish, hurry, kinds, look
+from tests.engine.test_reconcile import foreign
+from tests.engine.world import KEY, batch_of, batch_of_pk, creates, finish, hurry, kinds, look
 
 pytestmark = pytest.mark.django_db
 MODELS = (Job, Round, Batch, Event)
@@ -126,3 +128,81 @@ def test_journal_is_read_on_from_where_it_was_left(make: Any, sandbox: Any) -> N
     assert journal.of_batch(second) == {second.submit_token: second.provider_batch_id}
     assert journal.of_batch(first) == {first.submit_token: first.provider_batch_id}
     assert batch_of_pk(first).submit_token.startswith(f"{restored.site()}-{first.pk.hex[:12]}-")
+
+
+def alone(sandbox: Any, n_rows: int, ended: bool = True) -> str:
+    """Somebody else makes a batch of so many requests in the same workspace of the provider; its id."""
+    foreign(sandbox, n_rows)
+    made = sandbox.control("")["batches"][-1]["id"]
+    if ended:
+        sandbox.control("end", batch=made, status="completed")
+    return str(made)
+
+
+def long_ago() -> None:
+    Batch.objects.exclude(submitting_at=None).update(submitting_at=timezone.now() - timedelta(hours=1))
+    Connection.objects.update(created_at=timezone.now() - timedelta(hours=1))
+
+
+def test_anthropic_batches_of_the_same_rows_are_found_and_taken(make: Any, sandbox: Any) -> None:
+    """No journal and no marks: a batch of as many rows, made since the ledger's last sign, is asked for its first row."""
+    job = make(kind="anthropic", per_batch=3)
+    before = copy()
+    there = look(batch_of(job, 1)).provider_batch_id
+    put_back(before)
+    forget_the_journal()
+    second = look(batch_of(job, 2))
+    assert (second.state, creates(sandbox)) == ("ready", 1)
+    assert second.wait_reason.startswith(f"the provider has 1 batch with as many requests as one that waits (first: {there})")
+    job = finish(job, sandbox)  # it ends, and says whose rows it has
+    assert (job.state, kinds(job), creates(sandbox)) == ("completed", {"succeeded": 6}, 2)
+    assert there in list(job.batches.values_list("provider_batch_id", flat=True))
+
+
+def test_anthropic_batches_that_were_cut_after_the_backup_hold_until_set_aside(make: Any, sandbox: Any, people: Any) -> None:
+    job = make(kind="anthropic", per_batch=3, planned=False)
+    before = copy()
+    from tests.engine.world import plan_here
+
+    plan_here(job)
+    gone = look(batch_of(job, 1)).provider_batch_id
+    put_back(before)
+    forget_the_journal()
+    plan_here(job)
+    sandbox.control("end", batch=gone, status="completed")
+    for _ in range(3):
+        batch = look(batch_of(job, 1))
+    assert (batch.state, creates(sandbox)) == ("ready", 1)
+    assert Connection.objects.get(pk=job.connection_id).problem == batch.wait_reason
+    orphans.ignore(batch.connection, people.owner, gone)
+    job = finish(job, sandbox)
+    assert (kinds(job), creates(sandbox)) == ({"succeeded": 6}, 3)
+
+
+@pytest.mark.parametrize(("n_rows", "ended"), [(3, True), (4, False)])
+def test_anthropic_batches_of_others_hold_nothing(make: Any, sandbox: Any, n_rows: int, ended: bool) -> None:
+    """One of as many requests that has ended says that it is not ours; one of another length cannot be."""
+    job = make(kind="anthropic", per_batch=3)
+    alone(sandbox, n_rows, ended)
+    long_ago()
+    assert look(batch_of(job, 1)).state == "submitted"
+
+
+def test_anthropic_batch_of_others_that_runs_holds_until_it_has_ended(make: Any, sandbox: Any) -> None:
+    job = make(kind="anthropic", per_batch=3)
+    other = alone(sandbox, 3, ended=False)
+    long_ago()
+    assert look(batch_of(job, 1)).state == "ready"
+    sandbox.control("end", batch=other, status="completed")
+    assert look(batch_of(job, 1)).state == "submitted"
+
+
+def test_what_another_connection_made_at_the_same_account_holds_nothing(make: Any, connect: Any, sandbox: Any) -> None:
+    """The same server under another address, as two workspaces with one key may write it: the mark says that the ledger knows it."""
+    look(batch_of(make(per_batch=3), 1))
+    job = make(connection=connect(base_url=f"{sandbox.openai_url}/"))
+    Connection.objects.filter(pk=job.connection_id).update(created_at=timezone.now() - timedelta(hours=1))
+    job.connection.refresh_from_db()
+    seal_key(job.connection, KEY)
+    job.connection.save()
+    assert look(batch_of(job)).state == "submitted"
