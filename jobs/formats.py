@@ -78,6 +78,14 @@ def usd_range(low: Decimal | None, high: Decimal | None) -> str:
     return f"up to ${last:,}" if first == 0 else f"${first:,}–{last:,}"
 
 
+def usd_most(amount: Decimal) -> str:
+    """An upper bound: rounded up, with the digits that the upper end of a range has: "$68", "$2.40", "$0.01" for a trace."""
+    if 0 < amount < _CENT:
+        return usd(_CENT, 2)
+    places = 0 if amount >= 20 else usd_places([amount])
+    return usd(_places(amount, places, ROUND_CEILING), places) if amount else "$0"
+
+
 def about(amount: str) -> str:
     """An estimate in a sentence: "about $41–47"; "under $0.01" and "up to $0.03" say as much already."""
     return amount if amount.startswith(("under", "up to", "at most")) else f"about {amount}"

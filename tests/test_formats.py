@@ -105,6 +105,21 @@ def test_a_shown_range_holds_the_real_one(one: Decimal, two: Decimal) -> None:
     assert parts[-1] >= high
 
 
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [("67.12", "$68"), ("1234567.01", "$1,234,568"), ("2.391", "$2.40"), ("0.03001", "$0.0301"), ("0.0001", "$0.01"), ("0", "$0")],
+)
+def test_an_upper_bound_is_one_number_rounded_up(amount: str, words: str) -> None:
+    assert f.usd_most(Decimal(amount)) == words
+
+
+@given(st.decimals(min_value=Decimal("0.02"), max_value=10**7, places=8))
+def test_an_upper_bound_is_the_end_of_its_range(value: Decimal) -> None:
+    words = f.usd_most(value)
+    assert Decimal(words.replace(",", "").lstrip("$")) >= value
+    assert f.usd_range(Decimal(0), value) == f"up to {words}"
+
+
 @given(st.decimals(min_value=Decimal("0.0001"), max_value=10**7, places=8))
 def test_dollars_read_back_within_half_a_unit(value: Decimal) -> None:
     places = f.usd_places([value])

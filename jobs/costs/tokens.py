@@ -87,15 +87,9 @@ def schema_text(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema, ensure_ascii=False)
 
 
-def count(model: TokenModel, text: str) -> int:
-    """Tokens of a text as a model would count them."""
-    return model.count(text)
-
-
-def upper_bound(system: str, user: str) -> int:
-    """A bound on the tokens of a request that no byte-level tokenizer exceeds: its UTF-8 bytes and the chat overhead."""
-    messages = [text for text in (system, user) if text]
-    return sum(len(text.encode("utf-8", "replace")) + _PER_MESSAGE for text in messages) + _TO_PRIME
+def schema_texts(schema: Mapping[str, Any] | None) -> list[str]:
+    """What is counted beside the texts of a request with this schema, for `count_all`."""
+    return [] if schema is None else [schema_text(schema)]
 
 
 @cache

@@ -10,11 +10,12 @@ from django.contrib.auth.models import User
 from jobs.costs.caching import Saving, cacheable, saving
 from jobs.engine import drafts
 from jobs.engine.estimates import token_model
-from jobs.engine.preview import render, sample_rows
+from jobs.engine.preview import count_apart, render, sample_rows
 from jobs.engine.prompts import Content, content_of, save_version
 from jobs.engine.spec import sheet_for
 from jobs.errors import BadInput
 from jobs.models import DatasetVersion, Job, PromptVersion
+from jobs.rows.child import ChildDied
 from jobs.rows.prefix import fixed_first, shared_start
 from jobs.words import PromptKind, ProviderKind
 
@@ -102,20 +103,25 @@ def _tokens(draft: Job, found: Content) -> tuple[int, int]:
     key = drafts.mark_of(draft)
     known = draft.draft.get("shared", {})
     if known.get("key") != key:
-        was = _content(draft)
-        known = {"key": key, "now": _shared(draft, was), "then": _shared(draft, found)}
+        starts = [_shared(draft, _content(draft)), _shared(draft, found)]
+        try:
+            count_apart(starts)
+        except ChildDied:  # it is only an advice
+            return 0, 0
+        now, then = (token_model(draft.connection, draft.model).count(start) for start in starts)
+        known = {"key": key, "now": now, "then": then}
         drafts.keep(draft, shared=known)
     return known["now"], known["then"]
 
 
-def _shared(draft: Job, content: Content) -> int:
-    """Tokens of the start that the sample's rows share, as far as the provider's cache looks: at Anthropic to the end of a marked system
+def _shared(draft: Job, content: Content) -> str:
+    """The start that the sample's rows share, as far as the provider's cache looks: at Anthropic to the end of a marked system
     prompt, at OpenAI to the first difference."""
     assert draft.dataset_version
     assert draft.connection
     marked = draft.connection.kind == ProviderKind.ANTHROPIC
     if marked and not content.params.get("cache_prefix"):
-        return 0
+        return ""
     rows = sample_rows(draft.dataset_version.n_rows, SAMPLE)
     texts = [
         (row.system, row.user)
@@ -123,7 +129,7 @@ def _shared(draft: Job, content: Content) -> int:
         if not row.error
     ]
     if not texts:
-        return 0
+        return ""
     systems = [system for system, _ in texts]
     start = shared_start(systems)
     whole = start == max(systems)
@@ -131,4 +137,4 @@ def _shared(draft: Job, content: Content) -> int:
         start = start if whole else ""
     elif whole:
         start += "\n" + shared_start([user for _, user in texts])
-    return token_model(draft.connection, draft.model).count(start) if start.strip() else 0
+    return start if start.strip() else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from jobs.costs.estimate import Estimate, OutputBasis, estimate, limited_output, no_output, with_time
 from jobs.costs.lookup import ModelEntry, models_known
 from jobs.costs.prices import PriceSheet
-from jobs.costs.tokens import TokenModel, schema_text
+from jobs.costs.tokens import TokenModel, schema_texts
 from jobs.engine import history
 from jobs.engine.preview import render, sample_rows
 from jobs.engine.spec import overrides_of, sheet_for
@@ -32,8 +32,8 @@ class Sample:
 
 def sample_of(version: DatasetVersion, prompt: PromptVersion, size: int = SAMPLE) -> Sample:
     """Render a sample of the table. Raises BadInput where the template cannot be used at all."""
-    also = [schema_text(prompt.schema)] if prompt.schema else []
-    preview = render(version, prompt.system, prompt.user, sample_rows(version.n_rows, size), cells=False, seconds=20, count=also)
+    rows = sample_rows(version.n_rows, size)
+    preview = render(version, prompt.system, prompt.user, rows, cells=False, seconds=20, count=schema_texts(prompt.schema or None))
     if preview.problem:
         raise BadInput(preview.problem)
     texts = [(row.system, row.user) for row in preview.rows if not row.error]

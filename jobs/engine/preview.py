@@ -65,6 +65,11 @@ def render(
     return Preview([Rendered(**item) for item in answer["rows"]])
 
 
+def count_apart(texts: Sequence[str]) -> None:
+    """Have the tokens of these texts counted in a child and remembered here, so that `TokenModel` finds them. Raises ChildDied."""
+    remember(run_child("jobs.engine.count_child", {"texts": list(texts)}, seconds=SECONDS, memory_bytes=MEMORY)["counted"])
+
+
 def sample_rows(n_rows: int, size: int, seed: int = 7) -> list[int]:
     """`size` rows spread over the table, the same ones each time, so that an estimate does not flicker."""
     if n_rows <= size:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from jobs.costs.estimate import Estimate
-from jobs.formats import about, usd_range
+from jobs.formats import UNKNOWN, about, usd_most, usd_range
 from jobs.models import Connection, Job, Workspace
 from jobs.providers.registry import abilities_of
 from jobs.words import Lane
@@ -114,7 +114,7 @@ class Bill:
     @property
     def ceiling_words(self) -> str:
         """Rounded up as the range's upper end is, so that the one is never above the other."""
-        return usd_range(self.ceiling, self.ceiling).removeprefix("under ")
+        return usd_most(self.ceiling) if self.ceiling is not None else UNKNOWN
 
     @property
     def tried(self) -> int:

@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from jobs.costs.tokens import TokenModel
+from jobs.costs.tokens import TokenModel, schema_texts
 from jobs.engine import drafts, offers, pilot, preview
 from jobs.engine.cancel import stop_try
 from jobs.engine.preview import Rendered
@@ -104,9 +104,9 @@ def _shown(draft: Job, chosen: list[int]) -> dict[str, Any]:
     assert draft.prompt_version
     assert draft.connection
     prompt = draft.prompt_version
-    found = preview.render(draft.dataset_version, prompt.system, prompt.user, chosen)
     tokens = TokenModel(draft.connection.kind, draft.model.partition("+")[0])
     schema = prompt.schema if prompt.kind == PromptKind.GENERATE else None
+    found = preview.render(draft.dataset_version, prompt.system, prompt.user, chosen, count=schema_texts(schema))
     tries = pilot.pilots_of(draft)
     last = tries[-1] if tries else None
     answers: dict[int, list[tuple[pilot.Pilot, pilot.Tried]]] = {}

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from jobs.access import current_workspace, get_job, get_prompt, member
-from jobs.costs.tokens import TokenModel
+from jobs.costs.tokens import TokenModel, schema_texts
 from jobs.engine import drafts, preview
 from jobs.engine import prompts as engine
 from jobs.errors import BadInput
@@ -251,7 +251,7 @@ def _trial(request: HttpRequest, form: PromptForm) -> Trial:
 
 
 def _filled(trial: Trial, table: DatasetVersion, system: str, user: str, schema: dict[str, Any] | None) -> Trial:
-    found = preview.render(table, system, user, [trial.row - 1])
+    found = preview.render(table, system, user, [trial.row - 1], count=schema_texts(schema))
     if found.problem or not found.rows:
         return replace(trial, error=found.problem or "This row could not be read.")
     one = found.rows[0]
