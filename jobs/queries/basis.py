@@ -19,6 +19,7 @@ SHOWN = (
     "provider_counts",
     "submitted_at",
     "round__lane",
+    "round__reason",
     "n_requests",
 )
 MOST_OPEN = 500

@@ -13,6 +13,7 @@ from django.utils import timezone
 from jobs import formats
 from jobs.costs.estimate import Estimate
 from jobs.costs.prices import PriceSheet
+from jobs.costs.receipt import money
 from jobs.models import Batch, Job
 from jobs.words import CLOSED, TOKEN_KIND_LABELS, Lane
 
@@ -66,7 +67,7 @@ def money_of(job: Job) -> Money:
     paid = job.paid_usd if known or nothing else None
     realtime = job.realtime_usd if known else None
     saved = realtime - paid if paid is not None and realtime is not None else None
-    share = f"{int(saved * 100 / realtime)} % less than real time" if saved is not None and realtime else "against real time"
+    share = f"{money(saved * 100 / realtime, 0)} % less than real time" if saved is not None and realtime else "against real time"
     places = formats.usd_places([realtime]) if realtime else 2
     return Money(paid, realtime, saved, share, estimate, note, job.n_unpriced, why, places)
 

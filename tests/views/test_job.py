@@ -134,6 +134,12 @@ NOTHING = Facts({}, 0, "", None, 0)
             Facts({"settled": 1, "submitted": 2}, 3, "", None, 0),
             "Running: 37 rows are being retried.",
         ),
+        (
+            "running",
+            {"n_settled_rounds": 1, "n_succeeded": 7},
+            Facts({"settled": 1, "submitted": 2}, 3, "", None, 0, first_pass=True),
+            "Running: 1 of 3 batches are back.",
+        ),
         ("running", {"needs": "the key was refused"}, NOTHING, "Needs you: the key was refused"),
         ("failed", {}, NOTHING, "None of the 100 rows succeeded. Nothing is running any more."),
     ],

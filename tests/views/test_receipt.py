@@ -14,6 +14,7 @@ from jobs.costs.prices import PriceSheet, Tier
 from jobs.costs.receipt import RoundUsage, Sums, receipt
 from jobs.engine.audit import audit_job
 from jobs.models import Job
+from jobs.queries.job_money import money_of
 from jobs.queries.receipts import receipt_page
 from jobs.words import JobState, Lane, RoundReason
 from tests.jobs import make_job, make_prompt
@@ -142,6 +143,11 @@ def test_percent_is_of_exact_amounts_and_small_ones_add_up() -> None:
     rounds += [usage(2, sheet_of(batch="1", direct="2"), Sums(0, "paid", False, 1, {"input": 1}))]
     page = receipt_page(job(), receipt(rounds, n_rows=3, standings={"succeeded": 2}))
     assert (page.paid, page.realtime, page.saved, page.saved_percent) == (D("0.001135"), D("0.002270"), D("0.001135"), "50 %")
+
+
+def test_job_page_tells_the_percent_of_the_receipt() -> None:
+    job = Job(lane="batch", paid_usd=D("0.02641645"), realtime_usd=D("0.0525021"), sheet=sheet_of(batch="1", direct="2").to_json())
+    assert money_of(job).saved_share == "50 % less than real time"
 
 
 def test_unknown_price_is_said_apart_from_no_success() -> None:
