@@ -67,6 +67,18 @@ def spent_this_month(workspace: Workspace) -> Decimal:
     return closed.aggregate(total=Sum("paid_usd"))["total"] or Decimal(0)
 
 
+def uncertain(workspace: Workspace, job: Job | None = None) -> Decimal:
+    """The most that rows cost of which nobody knows whether they were charged: of a job, else of what settled this month. Caps count it as
+    paid, the safe side. Where the rows of a batch have no bound it is all that the batch could cost, as far as that is known."""
+    closed = Batch.objects.filter(job__workspace=workspace, usage__has_key="unknown_rows")
+    if job is None:
+        closed = closed.filter(counted_batches(), settled_at__gte=month_start())
+    else:
+        closed = closed.filter(job=job)
+    told = ((usage.get("unknown_usd"), reserve) for usage, reserve in closed.values_list("usage", "reserve_usd"))
+    return sum((Decimal(most) if most is not None else reserve or Decimal(0) for most, reserve in told), Decimal(0))
+
+
 def _flying() -> Q:
     """Batches that may cost something yet: at the provider, or begun on the lanes of ordinary calls, where a batch stays `ready`
     from its first call to its last."""
@@ -117,8 +129,9 @@ def _over_job_cap(batch: Batch, job: Job, workspace: Workspace) -> str:
         return f"{HELD}its price has no known bound, so the job's cap of {formats.usd(job.cap_usd)} could not be kept"
     flying = in_flight(workspace, job, batch)
     job.refresh_from_db(fields=["paid_usd"])
-    if job.paid_usd + flying + batch.reserve_usd > job.cap_usd:
-        return _held(f"the job's cap of {formats.usd(job.cap_usd)}", job.paid_usd, flying, batch.reserve_usd)
+    unsure = uncertain(workspace, job)
+    if job.paid_usd + unsure + flying + batch.reserve_usd > job.cap_usd:
+        return _held(f"the job's cap of {formats.usd(job.cap_usd)}", job.paid_usd, unsure, flying, batch.reserve_usd)
     return ""
 
 
@@ -130,8 +143,8 @@ def _over_monthly_cap(batch: Batch, workspace: Workspace) -> str:
     if batch.reserve_usd is None:  # but for a try: its few rows are how a bound is learned
         return "" if batch.round.reason == RoundReason.PILOT else f"{HELD}its price has no known bound, so {words} could not be kept"
     flying = in_flight(workspace, None, batch)
-    spent = spent_this_month(workspace)
-    return _held(words, spent, flying, batch.reserve_usd) if spent + flying + batch.reserve_usd > cap else ""
+    spent, unsure = spent_this_month(workspace), uncertain(workspace)
+    return _held(words, spent, unsure, flying, batch.reserve_usd) if spent + unsure + flying + batch.reserve_usd > cap else ""
 
 
 def _may_not_spend(batch: Batch, job: Job) -> str:
@@ -145,8 +158,9 @@ def _may_not_spend(batch: Batch, job: Job) -> str:
     return "held: the person who asked for it may no longer launch jobs in this workspace; an admin can cancel the job or restore the role"
 
 
-def _held(cap: str, paid: Decimal, flying: Decimal, most: Decimal) -> str:
-    amounts = f"{formats.usd(paid)} paid, up to {formats.usd(flying)} under way, this batch up to {formats.usd(most)}"
+def _held(cap: str, paid: Decimal, unsure: Decimal, flying: Decimal, most: Decimal) -> str:
+    perhaps = f"up to {formats.usd(unsure)} perhaps charged, " if unsure else ""
+    amounts = f"{formats.usd(paid)} paid, {perhaps}up to {formats.usd(flying)} under way, this batch up to {formats.usd(most)}"
     return f"{HELD}{cap} would be crossed ({amounts})"
 
 
@@ -173,13 +187,14 @@ def crossings(
     monthly = workspace.monthly_cap_usd
     if monthly is not None and (connection is None or counts(connection)):
         flying = committed(workspace)
-        spent = spent_this_month(workspace)
+        spent, unsure = spent_this_month(workspace), uncertain(workspace)
         if high is None:
             found.append(
                 Crossing(f"What this job costs has no known upper end, and the workspace has a cap of {formats.usd(monthly)} a month.")
             )
-        elif spent + flying + high > monthly:
-            told = f"{formats.usd(spent)} spent, up to {formats.usd(flying)} under way"
+        elif spent + unsure + flying + high > monthly:
+            perhaps = f"up to {formats.usd(unsure)} perhaps charged, " if unsure else ""
+            told = f"{formats.usd(spent)} spent, {perhaps}up to {formats.usd(flying)} under way"
             found.append(
                 Crossing(
                     f"With up to {formats.usd(high)} for this job, the workspace's {formats.usd(monthly)} "
@@ -217,7 +232,7 @@ def held_of(job: Job) -> Held | None:
     own = job.cap_usd if "the job's cap" in why else None
     enough = None
     if own is not None and len(known) == len(reserves):
-        most = job.paid_usd + in_flight(job.workspace, job) + sum(known, Decimal(0))
+        most = job.paid_usd + uncertain(job.workspace, job) + in_flight(job.workspace, job) + sum(known, Decimal(0))
         enough = most.quantize(Decimal("0.01"), ROUND_CEILING)
     return Held(why, len(held), sum(batch.n_requests for batch in held), own, enough)
 
