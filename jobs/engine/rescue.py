@@ -75,6 +75,8 @@ def rescue(job: Job, user: User | None, *, token: str) -> None:
     lease = claim_job(job)
     try:
         job.refresh_from_db()
+        if job.launched_at is None:
+            raise BadInput("This job was never launched, so there is nothing left to finish.")
         if job.state in (JobState.DRAFT, JobState.CANCELLING):
             raise BadInput("This job cannot be rescued now.")
         if job.wish:

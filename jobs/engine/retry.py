@@ -72,6 +72,8 @@ def retry(
         job.refresh_from_db()
         if made := Round.objects.filter(job=job, token=token).first():
             return made
+        if job.launched_at is None:
+            raise BadInput("This job was never launched, so there is nothing to retry.")
         if job.state == JobState.CANCELLING:
             raise BadInput("The job is being cancelled.", "Wait until it has ended, then retry.")
         if job.wish:

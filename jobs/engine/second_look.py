@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from django.utils import timezone
+
 from jobs import formats
-from jobs.engine import places
+from jobs.engine import places, shelf
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.remote import calling
@@ -15,9 +18,10 @@ from jobs.engine.windows import back_off
 from jobs.errors import ProviderError
 from jobs.models import Batch
 from jobs.rows.files import write_whole
-from jobs.words import Lane
+from jobs.words import Cause, Lane
 
 TRIES = 5
+PATIENCE = timedelta(days=4)  # with a provider that cannot be asked; a person is told after two of them
 DONE = "fetched-twice"  # a file in the results folder: two fetches gave the same bytes, or a second one cannot be had
 
 
@@ -33,6 +37,7 @@ def settles(batch: Batch, lease: Lease, n_missing: int) -> bool:
             provider.download(provider.get(batch.provider_batch_id), again)
     except ProviderError as error:
         return _cannot(batch, lease, error, n_missing)
+    shelf.fetched(batch)
     for each in (folder, again):  # a batch that was cancelled before it ran has no files at all
         each.mkdir(parents=True, exist_ok=True)
     lease.write()
@@ -56,12 +61,20 @@ def settles(batch: Batch, lease: Lease, n_missing: int) -> bool:
 
 
 def _cannot(batch: Batch, lease: Lease, error: ProviderError, n_missing: int) -> bool:
-    if batch.n_errors + 1 >= TRIES:
+    if batch.n_errors + 1 >= TRIES and not _may_pass(batch, error):
         write_whole(places.results_folder(batch) / DONE, b"")
         return True
+    shelf.warn(batch, error.message)
     words = f"{_told(n_missing)}; fetching it once more before that is believed: {error.message}"
     _wait(batch, lease, words, error.retry_after)
     return False
+
+
+def _may_pass(batch: Batch, error: ProviderError) -> bool:
+    """Whether to wait on for a second answer: the provider is busy or away, or the key is refused, and not for days already."""
+    is_passing = not error.definite or error.cause in (Cause.AUTH, Cause.RATE_LIMITED)
+    ended_at = batch.ended_at or timezone.now()
+    return is_passing and timezone.now() < ended_at + PATIENCE and not shelf.is_over(batch)
 
 
 def _wait(batch: Batch, lease: Lease, words: str, seconds: float | None) -> None:

@@ -19,8 +19,9 @@ from jobs.errors import BadInput
 from jobs.models import Batch, Connection, Job
 from jobs.rows.choose import Wanted
 from jobs.words import Lane
+from tests.engine.test_collect import _download, by_cause
 from tests.engine.test_reconcile import lose
-from tests.engine.world import batch_of, batch_of_pk, creates, finish, kinds, look, plan_here, texts, tick
+from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, kinds, look, plan_here, texts, tick
 
 pytestmark = pytest.mark.django_db
 
@@ -224,3 +225,34 @@ def test_what_another_connection_of_the_same_account_made_is_no_candidate(make: 
         batch = look(batch)
     assert (batch.state, batch.provisional, len(batch.past_tokens)) == ("ready", False, 1)
     assert look(batch).provider_batch_id not in ("", first.provider_batch_id)
+
+
+def test_answer_that_lacks_rows_is_not_believed_while_the_key_is_refused(make: Any, sandbox: Any) -> None:
+    """Cut between two lines it looks whole; the key stops working before it can be fetched once more. Its rows would be paid again."""
+    job = make(max_attempts=2)
+    batch = ended(batch_of(job), sandbox)
+    whole = _download(batch)
+    sandbox.control("arm", verb="files.get", fault="status", status=404)  # nobody tells the length
+    sandbox.control("arm", verb="files.content", fault="cut", bytes=whole.index(b"\n", len(whole) // 2) + 1, how="close")
+    sandbox.control("arm", verb="batches.get", fault="status", status=401, skip=1, times=0)
+    for _ in range(8):
+        batch = look(batch)
+    assert (batch.state, batch.n_errors) == ("fetched", 8)
+    assert "fetching it once more before that is believed: The provider did not accept the API key" in batch.wait_reason
+    sandbox.control("disarm")
+    for _ in range(3):
+        batch = look(batch)
+    assert (batch.state, by_cause(batch), job.rounds.count(), creates(sandbox)) == ("settled", {"succeeded": 6}, 1, 1)
+
+
+def test_a_draft_is_launched_and_nothing_else(make: Any, people: Any) -> None:
+    """One that was tried and thrown away stays in the list; its rows were never meant to be sent."""
+    job = make(planned=False)
+    for state in ("draft", "cancelled"):
+        Job.objects.filter(pk=job.pk).update(state=state, launched_at=None)
+        with pytest.raises(BadInput, match="never launched"):
+            retry(job, people.owner, Wanted(), token=new_token())
+        with pytest.raises(BadInput, match="never launched"):
+            rescue.rescue(job, people.owner, token="r")
+    job.refresh_from_db()
+    assert (job.state, job.wish, job.rounds.count()) == ("cancelled", {}, 1)
