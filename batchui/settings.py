@@ -117,8 +117,10 @@ WORKERS = env.int("BATCHUI_WORKERS", max(2, min(4, os.cpu_count() or 2)))
 Q_CLUSTER: dict[str, Any] = {
     "name": "batchui",  # also the salt of queued tasks: a change drops them
     "workers": WORKERS,
-    "timeout": 900,  # a download of 256 MB may be slow; the lease, not the queue, says who works
-    "retry": 3600,
+    # More than the longest call (15 minutes: a download, a call of the flex lane), which must end by itself: what a worker is killed in
+    # may have been charged. The lease, not the queue, says who works.
+    "timeout": 1200,
+    "retry": 4500,
     "max_attempts": 1,
     "ack_failures": True,
     "queue_limit": WORKERS,

@@ -12,10 +12,12 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import orjson
 import structlog
+from django.conf import settings
 from django.utils import timezone
 
 from jobs import formats
@@ -32,10 +34,12 @@ from jobs.errors import ProviderError
 from jobs.models import Batch, Connection
 from jobs.providers import errors
 from jobs.providers.base import Answer, Provider, RequestSpec
+from jobs.providers.session import CALL_SECONDS, FLEX_SECONDS
 from jobs.rows.cut import custom_id_of, line_of, rows_in
 from jobs.words import BatchState, Cause
 
 STEP_SECONDS = 120.0
+TASK_MARGIN = 60.0  # of the time that a task may take, for what comes before and after the calls
 CANCEL_SECONDS = 1.0  # between two looks whether a person has cancelled
 TRIES = 6
 FLEX_TRIES = 10  # a refusal for want of room is what makes flex cheap: with the pauses about two minutes for a row
@@ -63,11 +67,13 @@ class Run:
     outage: ProviderError | None = None
     n_broken: int = 0  # calls in a row whose answer may have been lost
     n_done: int = 0
+    until: float = inf  # monotonic; a call that began later could outlive the task, which would be killed in the middle of it
 
     @property
     def sends(self) -> bool:
         """Whether one more row may be sent. After a pause, or a sleep of the machine, somebody else may be sending what is left."""
-        return self.stop is None and self.outage is None and not self.cancelled and self.lease.holds()
+        is_wanted = self.stop is None and self.outage is None and not self.cancelled
+        return is_wanted and time.monotonic() < self.until and self.lease.holds()
 
 
 def run(batch: Batch, lease: Lease) -> None:
@@ -102,6 +108,8 @@ def _step(batch: Batch, lease: Lease, files: Log, todo: list[int], total: int) -
         spec = spec_from_json(batch.round.spec)
         guess = batch.n_tokens / max(1, batch.n_requests) + (spec.max_output_tokens or 0)
         going = Run(batch, lease, provider, spec, files, Pace(limits_for(batch.connection), guess), n_done=total - len(todo))
+        longest = FLEX_SECONDS if spec.service_tier == "flex" else CALL_SECONDS
+        going.until = time.monotonic() + settings.Q_CLUSTER["timeout"] - TASK_MARGIN - longest
         todo = _work(going, todo)
         if going.stop is not None and lease.holds():  # a key or an account that does not work: the rest cannot either
             for row in todo:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.world import finish, kinds, plan_here
+from jobs.engine import direct
+from tests.engine.world import batch_of, finish, kinds, look, plan_here
 
 pytestmark = pytest.mark.django_db
 # What comes in place of an answer that was made: nothing, half of it, a page of a proxy; a gateway that would not wait longer.
@@ -35,3 +36,20 @@ def test_an_answer_that_was_lost_on_the_way_is_not_asked_for_again(
     assert (len(paid), len(set(paid))) == (3, 3)
     assert (kinds(job), job.rounds.count()) == ({"succeeded": 2, "missing": 1}, 1)
     assert job.batches.get().usage["unknown_rows"] == 1
+
+
+@pytest.mark.parametrize("longest", ["CALL_SECONDS", "FLEX_SECONDS"])
+def test_no_call_outlives_its_task(make: Any, sandbox: Any, settings: Any, monkeypatch: Any, longest: str) -> None:
+    """A worker that is killed in the middle of a call loses an answer that is paid: none begins that could last so long."""
+    asks = getattr(direct, longest)
+    assert direct.STEP_SECONDS + asks + direct.TASK_MARGIN < settings.Q_CLUSTER["timeout"]
+    job = make(n_rows=3, planned=False)
+    job.rounds.update(lane="direct" if longest == "CALL_SECONDS" else "flex")
+    job.rounds.update(spec={**job.spec, "service_tier": "" if longest == "CALL_SECONDS" else "flex"})
+    plan_here(job)
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "timeout": asks + direct.TASK_MARGIN}
+    assert look(batch_of(job)).state == "ready"
+    assert sandbox.control("executed") == []
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "timeout": asks + direct.TASK_MARGIN + 60}
+    job = finish(job, sandbox)
+    assert kinds(job) == {"succeeded": 3}
