@@ -122,11 +122,14 @@ def _line(name: str, found: dict[str, Any], other: str, least: float | None) -> 
     rates = [f"{each['rows'] / each['seconds']:,.0f}" if each else "" for each in (mine, theirs)]
     ratios = [_ratio(mine, theirs, key) if theirs else 0.0 for key in ("seconds", "cpu")]
     mark = f"{least} {'✓' if max(ratios) >= least else '✗'}" if least else ""
-    cells = [*rates, *(f"{ratio:.2f}" if theirs else "" for ratio in ratios), mark, f"{mine['peak_mb']:.0f}"]
+    cells = [*rates, *(f"{ratio:.2f}" if ratio else "" for ratio in ratios), mark, f"{mine['peak_mb']:.0f}"]
     return f"| {NAMES[name]} | {' | '.join(cells)} |"
 
 
 def _ratio(mine: dict[str, Any], theirs: dict[str, Any], key: str) -> float:
+    """0 where a part was over before its clock moved: few rows tell nothing."""
+    if not mine[key] or not theirs[key]:
+        return 0.0
     return float(mine["rows"] / mine[key]) / float(theirs["rows"] / theirs[key])
 
 
