@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from batchui import local
-from jobs.engine import audit_log
+from jobs.engine import asked, audit_log
 from jobs.engine.pump import nudge
 from jobs.engine.remote import KEY_CHANGED, calling, seal_key
 from jobs.errors import BadInput, ProviderError
@@ -79,6 +79,7 @@ def save_connection(
             connection.problem = ""
             if before not in ("", connection.key_fingerprint):  # perhaps of another project: what is not found with it may be there
                 connection.learned = {**connection.learned, KEY_CHANGED: timezone.now().isoformat()}
+            connection.learned = {name: value for name, value in connection.learned.items() if name != asked.KEY}
         if Connection.objects.filter(workspace=workspace, name=name).exclude(pk=connection.pk).exists():
             raise BadInput(f"There is a connection “{name}” already.", "Choose another name.")
         connection.save()

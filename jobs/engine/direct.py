@@ -43,7 +43,8 @@ TASK_MARGIN = 60.0  # of the time that a task may take, for what comes before an
 CANCEL_SECONDS = 1.0  # between two looks whether a person has cancelled
 TRIES = 6
 FLEX_TRIES = 10  # a refusal for want of room is what makes flex cheap: with the pauses about two minutes for a row
-LONGEST_PAUSE = 30.0  # of our own; what the provider asks for is kept to, up to a minute
+LONGEST_PAUSE = 30.0  # of our own
+LONGEST_ASKED = 60.0  # what the provider asks for is waited for in the call up to this; all rows wait for what is longer
 SHARE_SECONDS = 1.0  # how often a run looks who else uses the connection
 KEEP_SECONDS, KEEP_EVERY = 60.0, 0.5  # how long an answer is held that cannot be written, and how often that is tried
 PASSING = (Cause.RATE_LIMITED, Cause.PROVIDER_ERROR)
@@ -198,6 +199,10 @@ def _one(going: Run, row: int, call: Call) -> None:
                 _keep(going, row, _error_line(going, row, error))
                 return
             lost = errors.maybe_answered(error)
+            if error.cause is Cause.RATE_LIMITED and not lost and (error.retry_after or 0.0) > LONGEST_ASKED:
+                going.log.back(row)
+                going.outage = error
+                raise _NotNow from error
             if error.cause in PASSING and not lost and attempt + 1 < tries:
                 going.log.back(row)
                 if error.cause is Cause.RATE_LIMITED:
@@ -238,7 +243,7 @@ def _tokens(answer: Answer) -> int:
 
 
 def _pause(going: Run, seconds: float) -> None:
-    time.sleep(min(seconds, 60.0) if going.batch.connection.is_sandbox is False else min(seconds, 1.0))
+    time.sleep(min(seconds, LONGEST_ASKED) if going.batch.connection.is_sandbox is False else min(seconds, 1.0))
 
 
 def _error_line(going: Run, row: int, error: ProviderError) -> bytes:
@@ -261,7 +266,10 @@ def _report(going: Run, total: int, todo: list[int]) -> None:
         tries = going.batch.n_errors + 1
         words = f"the provider cannot be reached, going on when it is back: {going.outage.message}"
         cap = 1.0 if going.batch.connection.is_sandbox else 60.0
-        fields |= {"wait_reason": words[:500], "n_errors": tries, "next_look_at": back_off(tries, cap=cap)}
+        at = back_off(tries, going.outage.retry_after, cap=cap)
+        if going.outage.cause is Cause.RATE_LIMITED:
+            words = f"the provider asked us to wait, going on at {timezone.localtime(at):%H:%M}: {going.outage.message}"
+        fields |= {"wait_reason": words[:500], "n_errors": tries, "next_look_at": at}
     if going.stop is not None:
         Connection.objects.filter(pk=going.batch.connection_id).update(problem=going.stop.message[:500])
     going.lease.write(**fields)

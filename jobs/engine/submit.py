@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs import formats
-from jobs.engine import budget, crash, journal, restored
+from jobs.engine import asked, budget, crash, journal, restored
 from jobs.engine.headroom import headroom, is_next, learn
 from jobs.engine.lease import Lease, claim, default_seconds, surely
 from jobs.engine.log import move
@@ -21,7 +21,7 @@ from jobs.engine.places import request_file
 from jobs.engine.reject import cut_smaller, free_unsent, reject_whole
 from jobs.engine.remote import calling, limits_for
 from jobs.engine.twins import note_twin
-from jobs.engine.windows import back_off, soon, windows_of
+from jobs.engine.windows import LONGEST, back_off, soon, windows_of
 from jobs.errors import ProviderError
 from jobs.models import Batch, Connection, Job
 from jobs.providers.base import Provider, RemoteBatch
@@ -44,6 +44,9 @@ def submit(batch: Batch, lease: Lease) -> None:
         if reason := budget.why_hold(batch):
             hold(batch, lease, reason)
             return
+    if moment := asked.until(batch.connection):
+        lease.write(wait_reason=asked.words(moment), next_look_at=min(moment, soon(LONGEST)))
+        return
     if reason := _why_wait(batch):
         lease.write(wait_reason=reason[:500], next_look_at=soon(2.0 if is_next(batch) else 15.0))
         return
@@ -244,6 +247,10 @@ def _not_created(batch: Batch, lease: Lease, error: ProviderError, text: str) ->
     if later and (error.cause is not Cause.INVALID_REQUEST or tries <= UPLOAD_TRIES):
         fields = {"n_errors": tries, "problem": error.message[:1000], "wait_reason": f"trying again soon: {text}"[:500]}
         at = back_off(tries, error.retry_after)
+        if error.cause is Cause.RATE_LIMITED:
+            asked.note(batch.connection, error.retry_after)
+            if moment := asked.until(batch.connection):
+                fields["wait_reason"] = f"{asked.words(moment)} ({text})"[:500]
         if error.code == "file_not_visible":
             at = soon(1.0)
             if tries == UPLOAD_AGAIN:  # gone for good: an upload expires, or somebody deleted it

@@ -128,6 +128,7 @@ STATUS: dict[int, Cause] = {
     504: Cause.TIMEOUT,
     529: Cause.RATE_LIMITED,
 }
+LONGEST_WAIT = 86_400.0  # seconds that a Retry-After is taken for, at most
 _AMBIGUOUS = frozenset({408, 409, 425})  # a create may still have happened
 
 
@@ -193,7 +194,7 @@ def definite(status: int | None) -> bool:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds to wait by the Retry-After header (seconds or an HTTP date), between 1 s and 15 min; None where there is none."""
+    """Seconds to wait by the Retry-After header (seconds or an HTTP date), between 1 s and a day; None where there is none."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -206,7 +207,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
             return None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         seconds = (moment - (now or datetime.now(UTC))).total_seconds()
-    return min(900.0, max(1.0, seconds)) if seconds == seconds else None
+    return min(LONGEST_WAIT, max(1.0, seconds)) if seconds == seconds else None
 
 
 # Statuses of an ordinary call that are about the row, and causes that are about the account or the moment all the same.

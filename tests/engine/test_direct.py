@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from jobs.engine import direct
 from tests.engine.world import batch_of, finish, kinds, look, plan_here
@@ -53,3 +54,18 @@ def test_no_call_outlives_its_task(make: Any, sandbox: Any, settings: Any, monke
     settings.Q_CLUSTER = {**settings.Q_CLUSTER, "timeout": asks + direct.TASK_MARGIN + 60}
     job = finish(job, sandbox)
     assert kinds(job) == {"succeeded": 3}
+
+
+def test_what_a_provider_asks_for_is_waited_for_by_all_rows(make: Any, connect: Any, sandbox: Any) -> None:
+    """A wait of more than a minute is no failure of the row that met it."""
+    job = make(n_rows=4, planned=False, connection=connect(limits={"concurrency": 1}))
+    job.rounds.update(lane="direct")
+    plan_here(job)
+    sandbox.control("arm", verb="chat", fault="status", status=429, retry_after=600, skip=1)
+    batch = look(batch_of(job))
+    assert (batch.state, len(sandbox.control("executed"))) == ("ready", 1)
+    assert 590 < (batch.next_look_at - timezone.now()).total_seconds() < 601
+    at = f"{timezone.localtime(batch.next_look_at):%H:%M}"
+    assert batch.wait_reason.startswith(f"the provider asked us to wait, going on at {at}: The provider asks us to wait (HTTP 429).")
+    job = finish(job, sandbox)
+    assert (kinds(job), len(sandbox.control("executed"))) == ({"succeeded": 4}, 4)

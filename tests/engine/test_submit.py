@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from jobs.engine import headroom
+from jobs.engine import asked, headroom
 from jobs.engine.advance import advance_batch
 from jobs.engine.connections import save_connection
 from jobs.engine.windows import soon
@@ -100,12 +101,36 @@ def test_create_that_was_not_done_goes_again_only_when_proved_absent(make: Any, 
 
 
 def test_long_retry_after_is_kept_to(make: Any, sandbox: Any) -> None:
-    sandbox.control("arm", verb="batches.create", fault="status", status=429, retry_after=3600)
-    before = timezone.now()
-    batch = look(batch_of(make()))
+    """For hours, by all that the connection has to create; looked at every 15 minutes, without a call. A clock stepped back ends it."""
+    sandbox.control("arm", verb="batches.create", fault="status", status=429, retry_after=7200)
+    job, before = make(per_batch=3), timezone.now()
+    batch = look(batch_of(job, 1))
     assert (batch.state, batch.n_errors, creates(sandbox)) == ("ready", 1, 0)
     assert 895 < (batch.next_look_at - before).total_seconds() < 910
-    assert batch.wait_reason.startswith("trying again soon: The provider asks us to wait (HTTP 429).")
+    moment = asked.until(Connection.objects.get(pk=batch.connection.pk))
+    assert moment is not None
+    assert 7195 < (moment - before).total_seconds() < 7210
+    said = f"the provider asked us to wait until {timezone.localtime(moment):%H:%M on %d %B}; nothing is created before"
+    assert batch.wait_reason.startswith(f"{said} (The provider asks us to wait (HTTP 429).")
+    calls = sandbox.control("")["calls"]
+    first, second = look(batch), look(batch_of(job, 2))
+    assert [each.wait_reason for each in (first, second)] == [said, said]
+    assert second.next_look_at - timezone.now() <= timedelta(minutes=15)
+    assert sandbox.control("")["calls"] == calls
+    ahead = {"at": (timezone.now() + timedelta(hours=1)).isoformat(), "until": moment.isoformat()}
+    Connection.objects.filter(pk=batch.connection.pk).update(learned={asked.KEY: ahead})
+    assert look(second).state == "submitted"
+
+
+def test_a_new_key_waits_for_nothing(make: Any, sandbox: Any, people: Any) -> None:
+    sandbox.control("arm", verb="batches.create", fault="status", status=429, retry_after=7200)
+    batch = look(batch_of(make()))
+    connection = Connection.objects.get(pk=batch.connection.pk)
+    save_connection(
+        people.home, people.owner, name=connection.name, kind=connection.kind, base_url=connection.base_url, key=KEY, connection=connection,
+        by_operator=True,
+    )  # fmt: skip
+    assert look(batch).state == "submitted"
 
 
 @pytest.mark.parametrize("kind", DIALECTS)
