@@ -9,7 +9,9 @@ from django.utils import timezone
 
 from jobs.engine import audit_log
 from jobs.engine.log import note
+from jobs.engine.plan import cancel_rest
 from jobs.engine.pump import LIVE_JOBS, nudge
+from jobs.engine.retry import claim_job
 from jobs.models import Batch, Job
 from jobs.words import CLOSED, JobState, RoundState
 
@@ -33,16 +35,33 @@ def cancel(job: Job, user: User | None) -> bool:
 
 
 def stop_try(draft: Job, user: User | None) -> bool:
-    """Ask for the end of a try: rows that are not sent yet are not sent. The draft stays, with the answers that are there."""
-    now = timezone.now()
+    """Ask for the end of a try: rows that are not sent yet are not sent. The draft stays, with the answers that are there. False where
+    there is nothing to stop. Raises BadInput where its rows are being cut at this very moment."""
+    was_uncut, now = _stop_cutting(draft), timezone.now()
     with transaction.atomic():
         tries = Batch.objects.filter(job=draft, job__state=JobState.DRAFT, cancel_requested_at=None).exclude(state__in=CLOSED)
-        if not tries.update(cancel_requested_at=now, next_look_at=now):
+        if not tries.update(cancel_requested_at=now, next_look_at=now) and not was_uncut:
             return False
         note(draft, "cancel", "The try is stopped: nothing more of it is sent, and answers that are there are kept")
         audit_log.write(draft.workspace, user, "try stopped", draft.name)
         transaction.on_commit(lambda: nudge("job", draft.pk))
     return True
+
+
+def _stop_cutting(draft: Job) -> bool:
+    """Cancel the rows of a try that no batch has taken yet; whether there were any."""
+    planning = draft.rounds.filter(state=RoundState.PLANNING, job__state=JobState.DRAFT).select_related("job", "connection")
+    if not planning.exists():
+        return False
+    lease = claim_job(draft)
+    try:
+        round_ = planning.first()
+        if round_ is None:  # cut meanwhile: its batch is stopped
+            return False
+        cancel_rest(round_, lease)
+        return True
+    finally:
+        lease.release(timezone.now())
 
 
 def end_draft(draft: Job) -> None:

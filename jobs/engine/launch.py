@@ -43,6 +43,7 @@ def _launched(plan: Plan, token: str) -> Job | None:
 def _launch(plan: Plan, user: User | None, draft: Job | None, token: str) -> Job:
     if found := problems_of(plan):
         raise BadInput(found[0])
+    tried = _tries_of(draft)
     chosen = pilot.rest(draft, plan) if draft else None
     if chosen is not None and draft is not None and draft.dataset_version_id != plan.dataset_version.pk:
         raise BadInput("Rows of another dataset were tried in this draft.", "Start a new job for this dataset.")
@@ -76,11 +77,18 @@ def _launch(plan: Plan, user: User | None, draft: Job | None, token: str) -> Job
         if Job.objects.filter(pk=job.pk, state=JobState.DRAFT).update(**frozen) != 1:
             return Job.objects.get(pk=job.pk)  # another click was first
         job.refresh_from_db()
+        if _tries_of(draft) != tried:
+            raise BadInput("Rows of this draft were tried meanwhile.", "Look at it again, then launch.")
         _first_round(job, user, chosen)
         note(job, "launched", f"Launched: {formats.count(job.n_rows, 'row')} on {job.model}, {Lane(job.lane).label.lower()}")
         audit_log.write(job.workspace, user, "launch", job.name, rows=job.n_rows, model=job.model, estimate=plan.estimate.get("words", ""))
         transaction.on_commit(lambda: nudge("job", job.pk))
     return job
+
+
+def _tries_of(draft: Job | None) -> list[tuple[int, str]]:
+    """Which tries a draft has, and how far each is: a launch sends what they left."""
+    return list(draft.rounds.order_by("number").values_list("number", "state")) if draft else []
 
 
 def _with_uncorrected(plan: Plan) -> dict[str, Any]:

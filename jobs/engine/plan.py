@@ -38,7 +38,7 @@ def plan(job: Job, lease: Lease) -> bool:
     Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(state=JobState.PREPARING)
     _sweep(job, lease)
     if job.cancel_requested_at or job.wish:  # cancelled, or to be finished in real time
-        _cancel_rest(round_, lease)
+        cancel_rest(round_, lease)
     else:
         _cut(round_, lease)
     return True
@@ -159,8 +159,8 @@ def _planned(round_: Round) -> None:
     note(round_.job, "planned", f"Round {round_.number}: {rows[0].lower()}{rows[1:]} ready in {files}")
 
 
-def _cancel_rest(round_: Round, lease: Lease) -> None:
-    """The rows that no batch has taken yet are cancelled, unpaid."""
+def cancel_rest(round_: Round, lease: Lease) -> None:
+    """The rows that no batch has taken yet are cancelled, unpaid. Under the job's lease."""
     rows_file = places.rows_file(round_)
     rows = selected_rows(rows_file)[round_.plan_offset :].tolist() if rows_file else list(range(round_.plan_offset, round_.n_rows))
     with transaction.atomic():

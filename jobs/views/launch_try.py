@@ -78,7 +78,11 @@ def try_rows(request: HttpRequest, draft: Job) -> HttpResponse:
     chosen = _rows(draft.dataset_version.n_rows, choice)
     context: dict[str, Any] = {"choice": choice, "next_seed": choice.seed + 1, "counts": (3, 5, 10, 20, 50), "problem": ""}
     if request.method == "POST" and "stop" in request.POST:
-        stop_try(draft, request.user)  # type: ignore[arg-type]
+        try:
+            stop_try(draft, request.user)  # type: ignore[arg-type]
+        except BadInput as error:
+            context["problem"] = str(error)
+            return page(request, draft, "try", {**context, **_shown(draft, chosen)}, 422)
         return redirect(f"{reverse('launch-try', args=[draft.pk])}?{choice.query}")
     if request.method == "POST":
         try:

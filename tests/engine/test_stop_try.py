@@ -11,6 +11,7 @@ from jobs.engine import crash, direct, drafts, pilot
 from jobs.engine.cancel import stop_try
 from jobs.engine.drive import step
 from jobs.engine.launch import Plan, launch, new_token
+from jobs.errors import BadInput
 from jobs.models import AuditEntry, Batch, Job
 from jobs.words import JobState, RoundState
 from tests.jobs import make_connection, make_dataset, make_prompt, settled
@@ -91,3 +92,46 @@ def test_draft_discarded_before_its_try_is_cut_sends_nothing(plan: Plan, draft: 
     drafts.discard(draft)
     run(draft)
     assert (draft.state, draft.n_cancelled, sum(executed_rows(sandbox).values())) == (JobState.CANCELLED, 20, 0)
+
+
+def test_try_is_stopped_before_its_rows_are_cut(draft: Job, plan: Plan, people: Any, sandbox: Any) -> None:
+    pilot.start(draft, people.owner, plan, list(range(5)), token="t")
+    assert stop_try(draft, people.owner) is True
+    draft = run(draft)
+    assert (draft.state, draft.counts["cancelled"], sandbox.control("executed")) == (JobState.DRAFT, 5, [])
+    assert stop_try(draft, people.owner) is False
+
+
+def test_a_try_that_begins_while_the_draft_is_launched(draft: Job, plan: Plan, people: Any, sandbox: Any, monkeypatch: Any) -> None:
+    """Between the launch's look at the tries and its commit: one of the two is refused in words, and no row is sent twice."""
+    from jobs.engine import launch as launching
+
+    def try_first(*args: Any) -> Any:
+        pilot.start(draft, people.owner, plan, [0, 1], token="t")
+        monkeypatch.undo()
+        return launching.spec_for(*args)
+
+    monkeypatch.setattr(launching, "spec_for", try_first)
+    with pytest.raises(BadInput, match="tried meanwhile"):
+        launch(plan, people.owner, draft)
+    draft = run(Job.objects.get(pk=draft.pk))
+    job = settled(launch(plan, people.owner, draft))
+    assert (job.state, job.n_succeeded) == (JobState.COMPLETED, 30)
+    assert set(executed_rows(sandbox).values()) == {1}
+
+
+def test_a_try_that_began_and_ended_during_the_launch(draft: Job, plan: Plan, people: Any, sandbox: Any, monkeypatch: Any) -> None:
+    from jobs.engine import launch as launching
+
+    def try_first(*args: Any) -> Any:
+        monkeypatch.undo()
+        pilot.start(draft, people.owner, plan, [0, 1], token="t")
+        run(Job.objects.get(pk=draft.pk))
+        return launching.spec_for(*args)
+
+    monkeypatch.setattr(launching, "spec_for", try_first)
+    with pytest.raises(BadInput, match="tried meanwhile"):
+        launch(plan, people.owner, draft)
+    job = settled(launch(plan, people.owner, Job.objects.get(pk=draft.pk)))
+    assert (job.state, job.n_succeeded) == (JobState.COMPLETED, 30)
+    assert set(executed_rows(sandbox).values()) == {1}
