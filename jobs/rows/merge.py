@@ -85,7 +85,7 @@ class _Source:
         if self.ended or len(self.rows):
             return
         if self._batches is None:
-            self._batches = self._read()
+            self._batches = _batches(self.path, self._size)
         batch = next(self._batches, None)
         if batch is None:
             self.ended, self.waiting = True, None
@@ -93,16 +93,18 @@ class _Source:
         self.waiting = pa.Table.from_batches([batch]).select(self._schema.names).cast(self._schema)
         self.rows = self.waiting.column("_row").to_numpy()
 
-    def _read(self) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(self.path) as file:
-            yield from file.iter_batches(batch_size=self._size, use_threads=False)
-
     def take_to(self, horizon: int) -> pa.Table:
         """The waiting rows up to and with `horizon`."""
         assert self.waiting is not None
         n = int(np.searchsorted(self.rows, horizon, side="right"))
         taken, self.waiting, self.rows = self.waiting.slice(0, n), self.waiting.slice(n), self.rows[n:]
         return taken
+
+
+def _batches(path: Path, size: int) -> Iterator[pa.RecordBatch]:
+    """Not a method: its frame would hold the source that holds it, and a merge that is left in the middle would stay in memory."""
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=size, use_threads=False)
 
 
 class SortedMerge:

@@ -29,6 +29,7 @@ from jobs.queries.job_money import link
 from jobs.queries.results import PER_PAGE, Outcome, answer_charts, batches_with, neighbours, results_page, row_story
 from jobs.rows.cut import line_of
 from jobs.rows.export import Export, csv_chunks, jsonl_chunks, write_parquet
+from jobs.rows.memory import give_back, giving_back
 from jobs.rows.query import Filter, Query
 from jobs.rows.schema import fields
 from jobs.views.job import crumbs_of, draft_page, files_of, may_run
@@ -140,7 +141,12 @@ def job_row_prompt(request: HttpRequest, pk: UUID, number: int) -> HttpResponse:
     version = batches[-1].round.prompt_version if batches else job.prompt_version
     preview = render_prompt(job.dataset_version, version.system, version.user, [number], cells=False)
     found = preview.rows[0] if preview.rows else None
-    context = {"preview": preview, "found": found, "version": version, "job": job}
+    way = (
+        (job.name, link("job-detail", job.pk)),
+        ("Results", reverse("job-rows", args=[job.pk])),
+        (f"Row {number + 1:,}", reverse("job-row", args=[job.pk, number])),
+    )
+    context = {"preview": preview, "found": found, "version": version, "job": job, "crumbs": crumbs_of(job, *way), "nav": "jobs"}
     return render(request, "jobs/_row_prompt.html" if getattr(request, "htmx", False) else "jobs/row_prompt.html", context)
 
 
@@ -191,13 +197,14 @@ def _streamed(export: Export, kind: str, delimiter: str) -> Any:
     if kind == "parquet":
         return FileResponse(_parquet(export), content_type=TYPES[kind])
     if kind == "excel":
-        return StreamingHttpResponse(csv_chunks(export, delimiter, bom=True), content_type=TYPES[kind])
+        return StreamingHttpResponse(giving_back(csv_chunks(export, delimiter, bom=True)), content_type=TYPES[kind])
     chunks: Iterator[bytes] = csv_chunks(export) if kind == "csv" else jsonl_chunks(export)
-    return StreamingHttpResponse(chunks, content_type=TYPES[kind])
+    return StreamingHttpResponse(giving_back(chunks), content_type=TYPES[kind])
 
 
 def _parquet(export: Export) -> Any:
     """Parquet has its footer at the end: written to a file without a name, which is gone when the download is."""
     with tempfile.NamedTemporaryFile(dir=settings.DATA, suffix=".parquet") as file:
         write_parquet(export, Path(file.name))
+        give_back()
         return Path(file.name).open("rb")
