@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -99,6 +100,37 @@ def test_a_taken_port_is_said_clearly(tmp_path: Path) -> None:
         out = up.communicate(timeout=20)[0]
     assert up.returncode == 1
     assert out.strip() == f"CommandError: Port {port} is taken by another program. Stop it, or choose another: PORT={port + 1} make run"
+
+
+def test_an_older_ledger_is_said_before_anything_starts(tmp_path: Path, migrated: bytes) -> None:
+    (tmp_path / "batchui.sqlite3").write_bytes(migrated)
+    with sqlite3.connect(tmp_path / "batchui.sqlite3") as ledger:
+        ledger.execute("delete from django_migrations where app = 'sessions'")
+    for command in ("up", "worker"):
+        env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.ops.machine_settings", "BATCHUI_DATA": str(tmp_path)}
+        arguments = [sys.executable, "manage.py", command, *(["--port", str(free_port())] if command == "up" else [])]
+        done = subprocess.run(arguments, cwd=settings.BASE_DIR, env=env, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 1
+        assert done.stderr.strip() == (
+            "CommandError: The ledger is of an older version: 1 of its migrations were not run (sessions.0001_initial). "
+            "Stop all that works on it, make a backup, then: manage.py migrate"
+        )
+
+
+def test_up_makes_the_tables_of_a_new_ledger_and_a_worker_asks_for_them(tmp_path: Path) -> None:
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.ops.machine_settings", "BATCHUI_DATA": str(tmp_path)}
+    arguments = [sys.executable, "manage.py", "worker"]
+    done = subprocess.run(arguments, cwd=settings.BASE_DIR, env=env, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr.strip()) == (1, "CommandError: The ledger has no tables yet. Make them: manage.py migrate")
+    up = start_up(tmp_path, free_port())
+    lines: list[str] = []
+    assert up.stdout is not None
+    threading.Thread(target=lambda out: lines.extend(iter(out.readline, "")), args=(up.stdout,), daemon=True).start()
+    try:
+        until(lambda: any(line.startswith("Sign in: ") for line in lines))
+    finally:
+        up.send_signal(signal.SIGINT)
+        assert up.wait(20) == 0
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

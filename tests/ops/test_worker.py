@@ -31,7 +31,7 @@ def until(true: Callable[[], object], seconds: float = 20.0) -> None:
 def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A migrated database, to be copied."""
     folder = tmp_path_factory.mktemp("template")
-    run = [sys.executable, "manage.py", "migrate", "django_q", "-v0"]
+    run = [sys.executable, "manage.py", "migrate", "-v0"]
     subprocess.run(run, cwd=settings.BASE_DIR, env={**os.environ, **ENV, "BATCHUI_DATA": str(folder)}, check=True)
     return (folder / "batchui.sqlite3").read_bytes()
 

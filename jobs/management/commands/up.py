@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from batchui import local
+from batchui import ledger, local
 from batchui.processes import Child, Supervisor
 
 _COLOURS = {"sandbox": 35, "worker": 36, "web": 32, "up": 33}
@@ -36,6 +36,7 @@ class Command(BaseCommand):
         host, port = options["host"], options["port"]
         _refuse_taken(host, port)
         with _only_one():
+            ledger.ready(make=True)
             sandbox_port = None if options["no_sandbox"] else local.choose_sandbox_port()
             if sandbox_port is not None:
                 _refuse_taken("127.0.0.1", sandbox_port, what="the sandbox's port (remembered in sandbox.port)")

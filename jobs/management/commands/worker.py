@@ -12,6 +12,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Work in this process."""
+        from batchui import ledger
         from batchui.cluster import Machine
 
+        ledger.ready()
         Machine().run()
