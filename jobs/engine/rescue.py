@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -19,10 +21,11 @@ from jobs.engine.view import standing_of
 from jobs.errors import BadInput
 from jobs.models import Batch, Job, Round
 from jobs.rows.choose import Wanted, choose
-from jobs.words import CLOSED, JobState, Lane, OutcomeKind, RoundReason
+from jobs.words import CLOSED, Cause, JobState, Lane, OutcomeKind, RoundReason
 
-# Missing rows would be sent again anyway, as their cause passes by itself.
+# Missing rows would be sent again anyway, as their cause passes by itself; but not those that may have been answered and charged.
 KINDS = (OutcomeKind.EXPIRED.value, OutcomeKind.CANCELLED.value, OutcomeKind.MISSING.value)
+CAUSES = (Cause.EXPIRED.value, Cause.CANCELLED.value, Cause.MISSING.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,18 @@ def offer(job: Job) -> Offer:
     """Rows that a rescue would finish now, priced by what answered rows of this job took; the estimate's middle where none did."""
     open_rows = job.n_rows - job.n_done
     rows = open_rows + job.n_expired + job.n_cancelled + job.n_missing
+    if job.n_missing:
+        rows -= _n_unanswered(tuple(standing_of(job).files))
     per_row = _per_row(job)
     if per_row is None:
         return Offer(rows, None, None, open_rows)
     return Offer(rows, per_row[0] * rows, per_row[1] * rows, open_rows)
+
+
+@lru_cache(maxsize=64)
+def _n_unanswered(files: tuple[tuple[int, Path], ...]) -> int:
+    """Rows whose answer was lost, which only a person sends again. The files never change under their names."""
+    return len(choose(files, Wanted(causes=(Cause.NO_ANSWER.value,))).rows)
 
 
 def _per_row(job: Job) -> tuple[Decimal, Decimal] | None:
@@ -112,7 +123,7 @@ def fulfil(job: Job, lease: Lease) -> bool:
     wish = dict(job.wish)
     if not wish:
         return False
-    chosen = choose(standing_of(job).files, Wanted(kinds=KINDS))
+    chosen = choose(standing_of(job).files, Wanted(kinds=KINDS, causes=CAUSES))
     with transaction.atomic():
         lease.write(wish={})
         if len(chosen.rows):

@@ -57,14 +57,13 @@ def rescue_of(
         return None
     words = f" for {price_words(more)} more" if more is not None and more > 0 else ""
     prices = [price_words(each) if each is not None else "" for each in (realtime, batch)]
-    return Rescue(rows, open_ones, words, prices[0], prices[1], _why(job, facts, usual))
+    return Rescue(rows, open_ones, words, prices[0], prices[1], _why(job, facts, rows, usual))
 
 
-def _why(job: Job, facts: Facts, usual: Usual | None) -> str:
+def _why(job: Job, facts: Facts, n: int, usual: Usual | None) -> str:
     """What is late, or lost; "" while all goes its way."""
     now = timezone.now()
     if JobState(job.state).terminal:
-        n = job.n_expired + job.n_cancelled + job.n_missing
         be = "was" if n == 1 else "were"
         what = [("expired", job.n_expired), (f"{be} cancelled", job.n_cancelled), (f"{be} missing from the answer", job.n_missing)]
         return f"{formats.count(n, 'row')} {' or '.join(word for word, m in what if m)}."

@@ -256,3 +256,23 @@ def test_a_draft_is_launched_and_nothing_else(make: Any, people: Any) -> None:
             rescue.rescue(job, people.owner, token="r")
     job.refresh_from_db()
     assert (job.state, job.wish, job.rounds.count()) == ("cancelled", {}, 1)
+
+
+def test_rescue_leaves_rows_that_may_have_been_charged_to_a_person(make: Any, sandbox: Any, people: Any) -> None:
+    """The provider does not carry the cancel of a rescue out, and its batch is given up: it may still answer and bill those rows."""
+    job = make(per_batch=3, model="gpt-6-luna+never")
+    first, second = look(batch_of(job, 1)), look(batch_of(job, 2))
+    rescue.rescue(job, people.owner, token="r1")
+    sandbox.control("arm", verb="batches.cancel", fault="status", status=400, times=0)
+    first = look(first)
+    Batch.objects.filter(job=job).update(cancel_sent_at=timezone.now() - timedelta(hours=3))
+    give_up.give_up(batch_of_pk(first), people.owner)
+    sandbox.control("end", batch=second.provider_batch_id, status="cancelled", share=0.0)
+    job = finish(job, sandbox)
+    assert (kinds(job), job.rounds.count()) == ({"succeeded": 3, "missing": 3}, 2)
+    assert rescue.offer(job).rows == 0
+    with pytest.raises(BadInput, match="nothing left to finish"):
+        rescue.rescue(job, people.owner, token="r2")
+    retry(job, people.owner, Wanted(), token=new_token())
+    job.refresh_from_db()
+    assert job.counts["pending"] == 3
