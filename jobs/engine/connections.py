@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -144,4 +145,5 @@ def remove_connection(connection: Connection, user: User | None) -> None:
 def _is_used(connection: Connection) -> bool:
     """Whether a launched job, or a round of one (a retry on this connection, a try), is not at its end yet."""
     ended = [state.value for state in JobState if state.terminal or state == JobState.DRAFT]
-    return connection.jobs.exclude(state__in=ended).exists() or connection.rounds.exclude(state=RoundState.SETTLED).exists()
+    rounds = connection.rounds.filter(~Q(state=RoundState.SETTLED) | ~Q(job__state__in=ended))  # of a live job, its rows may go again
+    return connection.jobs.exclude(state__in=ended).exists() or rounds.exists()

@@ -96,6 +96,7 @@ def rescue(job: Job, user: User | None, *, token: str) -> None:
             raise BadInput("This job runs in real time already.")
         if not offer(job).rows:
             raise BadInput("Every row has its answer; there is nothing left to finish.")
+        settings_of(job, Changes(lane=Lane.DIRECT))  # refused now, not when all is cancelled
         with transaction.atomic():
             now = timezone.now()
             state = JobState.RUNNING if JobState(job.state).terminal else job.state

@@ -113,6 +113,8 @@ def settings_of(job: Job, changes: Changes) -> dict[str, Any]:
     model, lane = changes.model or job.model, changes.lane or Lane(job.lane)
     if connection.workspace_id != job.workspace_id or version.prompt.workspace_id != job.workspace_id:
         raise BadInput("That connection or prompt belongs to another workspace.")
+    if connection.archived_at is not None:
+        raise BadInput(f"The connection “{connection.name}” was removed.", "Choose another one.")
     if lane == Lane.BATCH and not abilities_of(connection.kind).batch:
         raise BadInput("This connection has no batch API; choose real time.")
     names = {"connection": connection, "prompt_version": version, "lane": lane, "changes": changes.words}

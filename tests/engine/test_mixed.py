@@ -18,7 +18,7 @@ from jobs.engine.retry import Changes, retry
 from jobs.errors import BadInput
 from jobs.models import Batch, Connection, Job
 from jobs.rows.choose import Wanted
-from jobs.words import Lane
+from jobs.words import JobState, Lane
 from tests.engine.test_collect import _download, by_cause
 from tests.engine.test_reconcile import lose
 from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, kinds, look, plan_here, texts, tick
@@ -276,3 +276,20 @@ def test_rescue_leaves_rows_that_may_have_been_charged_to_a_person(make: Any, sa
     retry(job, people.owner, Wanted(), token=new_token())
     job.refresh_from_db()
     assert job.counts["pending"] == 3
+
+
+def test_nothing_goes_to_a_connection_that_was_removed(make: Any, connect: Any, sandbox: Any, people: Any) -> None:
+    """Its key is destroyed: what is sent there would wait for ever for an admin who cannot put it right."""
+    job = finish(make(model="gpt-6-luna+expired=2"), sandbox)
+    assert job.connection
+    remove_connection(job.connection, people.owner)
+    with pytest.raises(BadInput, match="was removed"):
+        retry(job, people.owner, Wanted(), token=new_token())
+    with pytest.raises(BadInput, match="was removed"):
+        rescue.rescue(job, people.owner, token="r")
+    job = Job.objects.get(pk=job.pk)
+    assert (JobState(job.state).terminal, job.wish, job.rounds.count()) == (True, {}, 1)
+    other = connect(limits={"requests_per_batch": 100})
+    retry(job, people.owner, Wanted(), Changes(connection=other, model="gpt-6-luna"), token=new_token())
+    plan_here(job)
+    assert look(batch_of(job, 2)).state == "submitted"
