@@ -15,11 +15,18 @@ from jobs.providers.base import RequestSpec
 from jobs.providers.registry import encoder_for
 from jobs.words import Lane, PromptKind
 
+LIMITS = ("max_tokens", "max_completion_tokens")
+
 
 def spec_for(version: PromptVersion, model: str, lane: Lane = Lane.BATCH, changes: dict[str, Any] | None = None) -> RequestSpec:
-    """The request spec of a prompt version on a model, with `changes` to its parameters."""
+    """The request spec of a prompt version on a model, with `changes` to its parameters. A limit of the answer by the provider's own name
+    is sent by that name, and is the limit that estimates and caps go by."""
     params = {**version.params, **(changes or {})}
-    most = params.pop("max_output_tokens", None)
+    most, said = params.pop("max_output_tokens", None), [name for name in LIMITS if name in params]
+    if said and (changes or {}).get("max_output_tokens"):
+        params |= dict.fromkeys(said, most)
+    elif said:
+        most = max((params[name] for name in said if type(params[name]) is int), default=None)
     cache = bool(params.pop("cache_prefix", False))
     return RequestSpec(
         kind=version.kind,

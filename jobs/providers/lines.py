@@ -195,3 +195,13 @@ def refuse_reserved(params: dict[str, Any], reserved: frozenset[str]) -> None:
     """BadInput where a person's parameters name what batchui itself sets."""
     for name in sorted(reserved.intersection(params)):
         raise BadInput(f"The parameter “{name}” is set by batchui.", "Take it out of the parameters.")
+
+
+def refuse_unpriced(params: dict[str, Any], unpriced: frozenset[str]) -> None:
+    """BadInput where a parameter changes what an answer costs in a way that no price sheet here knows."""
+    for name in sorted(unpriced.intersection(params)):
+        raise BadInput(f"The parameter “{name}” changes the price in a way that batchui does not count.", "Take it out of the parameters.")
+    if params.get("n") not in (None, 1):
+        raise BadInput(
+            "The parameter “n” asks for several answers to a row; only the first would be kept, and all are paid.", "Take it out."
+        )

@@ -16,12 +16,19 @@ ENDPOINTS = {PromptKind.GENERATE: "/v1/chat/completions", PromptKind.EMBED: "/v1
 _RESERVED = frozenset({"model", "messages", "input", "stream", "custom_id"})
 
 
+def make_openai_encoder(spec: RequestSpec) -> Encoder:
+    """As `make_encoder`, for OpenAI itself: its tiers have prices of their own, and flex has a lane."""
+    lines.refuse_unpriced(spec.params, frozenset({"service_tier"}))
+    return make_encoder(spec)
+
+
 def make_encoder(spec: RequestSpec, limit_name: str = "max_completion_tokens") -> Encoder:
     """A function (custom_id, system, user) → one request line. All that is the same for each row is written once, here.
 
     Raises BadInput for what cannot be said to the API.
     """
     lines.refuse_reserved(spec.params, _RESERVED)
+    lines.refuse_unpriced(spec.params, frozenset())
     kind = PromptKind(spec.kind)
     constant = orjson.dumps(_constant_body(spec, kind, limit_name))[:-1]
     head = b'","method":"POST","url":"' + ENDPOINTS[kind].encode() + b'","body":' + constant

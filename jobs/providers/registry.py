@@ -27,7 +27,7 @@ _ENTRIES: dict[str, _Entry] = {
         "openai:OpenAIProvider",
         Limits(requests_per_batch=50_000, bytes_per_batch=200_000_000, creates_per_minute=30),  # 2,000 creates an hour
         Abilities(flex=True),
-        openai_requests.make_encoder,
+        openai_requests.make_openai_encoder,
         openai_lines.decode,
         openai_lines.plain,
     ),
