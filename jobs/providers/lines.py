@@ -202,6 +202,4 @@ def refuse_unpriced(params: dict[str, Any], unpriced: frozenset[str]) -> None:
     for name in sorted(unpriced.intersection(params)):
         raise BadInput(f"The parameter “{name}” changes the price in a way that batchui does not count.", "Take it out of the parameters.")
     if params.get("n") not in (None, 1):
-        raise BadInput(
-            "The parameter “n” asks for several answers to a row; only the first would be kept, and all are paid.", "Take it out."
-        )
+        raise BadInput("The parameter “n” asks for several answers to a row: all are paid, one would be kept.", "Take it out.")
