@@ -36,7 +36,7 @@ def plan(job: Job, lease: Lease) -> bool:
     if round_ is None:
         return False
     Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(state=JobState.PREPARING)
-    _sweep(job, lease)
+    remove_unknown(job, lease)
     if job.cancel_requested_at or job.wish:  # cancelled, or to be finished in real time
         cancel_rest(round_, lease)
     else:
@@ -44,8 +44,8 @@ def plan(job: Job, lease: Lease) -> bool:
     return True
 
 
-def _sweep(job: Job, lease: Lease) -> None:
-    """Remove what a killed planner left: folders of batches that the ledger never learned of."""
+def remove_unknown(job: Job, lease: Lease) -> None:
+    """Remove what a killed planner left: folders of batches that the ledger never learned of. What cannot be removed now is at the end."""
     folder = places.job_folder(job) / "batches"
     if not folder.exists():
         return

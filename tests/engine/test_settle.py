@@ -128,3 +128,14 @@ def test_a_large_job_has_its_digests_when_it_ends(make: Any, sandbox: Any, monke
     digests = {path.name.partition(".digest-")[0] for path in standings.parent.glob("*.digest-*")}
     assert digests == {f"standings-{job.n_settled_rounds}", f"standings-{job.n_settled_rounds - 1}"}
     assert len(list(places.table_of(job.dataset_version).parent.glob("table.digest-*.parquet"))) == 1
+
+
+def test_what_a_planner_could_not_remove_goes_at_the_end(make: Any, sandbox: Any) -> None:
+    """Night of T5, pair (370, 383): a cut failed on a read-only disk, and so did the removal of its folder at the next look."""
+    job = make()
+    left = places.job_folder(job) / "batches" / ("0" * 32)
+    left.mkdir()
+    (left / "requests.jsonl.part").write_bytes(b"{")
+    job = finish(job, sandbox)
+    assert not left.exists()
+    check_end(job, sandbox)
