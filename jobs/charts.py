@@ -74,7 +74,7 @@ def bars_by_category(
     layout["height"] = _tall(len(names), legend=len(series) > 1)
     if len(series) == 1:  # each bar bears its own number
         number = {"dollars": "$%{x:,.4~f}", "percent": "%{x:.1~f} %"}.get(unit, "%{x:,}")
-        traces[0] |= {"texttemplate": number, "textposition": "outside", "textangle": 0, "cliponaxis": False}
+        traces[0] |= {"texttemplate": number, "textposition": "outside", "textangle": 0, "cliponaxis": False, "constraintext": "none"}
         layout["margin"] |= {"r": 56}
     return Chart(_figure(traces, layout), caption, _table(label, list(names), series))
 
@@ -134,6 +134,7 @@ def scatter(
                 "text": [_text(names[n]) for n in chosen],
                 "hovertemplate": "%{text}<br>%{x:,} → %{y:,}<extra></extra>",
                 "marker": {"color": COLOURS[i], "symbol": _SYMBOLS[i], "size": 9},
+                "cliponaxis": False,
             }
         )
     layout = _layout(unit=f"{y.name} ({unit})", x={"title": {"text": f"{x.name} ({unit})"}}, legend=len(own) > 1)
@@ -186,7 +187,7 @@ def against_range(
                     "marker": {"color": COLOURS[i], "symbol": _SYMBOLS[i], "size": 9},
                 }
             )
-    layout = _layout(unit="percent of the estimate", x={"type": "date"}, legend=True)
+    layout = _layout(unit="percent of the estimate", x={"type": "date", "tickformat": "%-d %b"}, legend=True)
     header = (label, "Finished", "Estimate, low", "Estimate, high", "Paid", "Verdict")
     rows = zip(names, (day[:16] for day in days), low, high, actual, verdicts, strict=True)
     return Chart(_figure(traces, layout), caption, (header, tuple(rows)))

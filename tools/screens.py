@@ -30,7 +30,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
-LOADED = """() => !document.querySelector('[hx-trigger^="load"], .htmx-request')"""  # what a page fetches by itself stands on it
+# What a page fetches by itself stands on it.
+LOADED = """() => !document.querySelector('[hx-trigger="load"], [hx-trigger^="load delay"], .htmx-request')"""
 WIDTHS = (1440, 1024, 390)
 THEMES = ("light", "dark")
 SESSION = "batchui"

@@ -65,7 +65,7 @@ class UploadForm(TextForm):
         max_length=200,
         required=False,
         label="Name of the dataset",
-        help_text="Left empty, it is the file's name. Under the name of a dataset that is there, this becomes its next version.",
+        help_text="Left empty, it is the file's name. With the name of a dataset that exists, the upload becomes its next version.",
     )
     own = forms.BooleanField(required=False, label="I know how it is read: it is CSV, and")
 
@@ -94,6 +94,7 @@ class ReadingForm(TextForm):
     """Correct how a version was read."""
 
     kind = forms.ChoiceField(choices=_KINDS, label="Kind of file")
+    skip = forms.IntegerField(min_value=0, max_value=1000, required=False, initial=0, label="Lines above the header that are not read")
     sheet = forms.CharField(max_length=100, required=False, label="Sheet", help_text="Its name in the workbook; left empty, the first one.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -119,6 +120,7 @@ class ReadingForm(TextForm):
             quote=said["quote"] if kind == "csv" else '"',
             header=said["header"] if kind in ("csv", "xlsx") else True,
             sheet=said["sheet"].strip() if kind == "xlsx" else "",
+            skip=(said["skip"] or 0) if kind in ("csv", "xlsx") else 0,
         )
 
 

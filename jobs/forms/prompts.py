@@ -54,7 +54,7 @@ class PromptForm(forms.Form):
     cache_prefix = forms.BooleanField(
         required=False, label="Cache the part that all rows share", help_text="Cheaper where many rows share a long system prompt."
     )
-    note = forms.CharField(max_length=300, required=False, label="What changed")
+    note = forms.CharField(max_length=300, required=False, label="Note on this version")
 
     def __init__(self, *args: Any, new: bool = False, datasets: list[tuple[UUID, str]] = [], **kwargs: Any) -> None:  # noqa: B006 - only read
         super().__init__(*args, **kwargs)

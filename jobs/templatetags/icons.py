@@ -86,6 +86,6 @@ def icon(name: str, size: str = "") -> SafeString:
     return format_html(
         '<svg class="icon{}" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-linecap="round" stroke-linejoin="round"'
         ' aria-hidden="true" focusable="false">{}</svg>',
-        f" icon-{size}" if size else "",
+        (f" icon-{size}" if size else "") + (" icon-half" if name == "half" else ""),
         format_html_join("", "<{}{}/>", parts),
     )

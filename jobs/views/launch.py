@@ -284,10 +284,16 @@ def _costs(draft: Job) -> dict[str, Any]:
     except BadInput as error:
         return {"uncounted": str(error)}
     known = history.pace_of(draft.workspace, draft.connection.kind, draft.model, left, sandbox=draft.connection.is_sandbox)
-    pace = f"; here {duration(known.median)} is usual, and 9 of 10 took at most {duration(known.slow)}" if known else ""
+    pace = _pace(known) if known else ""
     crossings = budget.crossings(draft.workspace, found, Lane(draft.lane), draft.cap_usd, draft.paid_usd, left, draft.connection)
     told = {"bill": tables.bill_of(draft, found, left, pace), "crossings": [each.words for each in crossings]}
     return {**told, "caching": caching.proposal_of(draft)}
+
+
+def _pace(known: history.Pace) -> str:
+    """How long such batches took here, as the end of a sentence."""
+    usual, slow = (duration(seconds).replace("<", "under ") for seconds in (known.median, known.slow))
+    return f"; here {usual} is usual" if usual == slow else f"; here {usual} is usual, and 9 of 10 took at most {slow}"
 
 
 def _asks_unpriced(draft: Job, costs: dict[str, Any]) -> bool:

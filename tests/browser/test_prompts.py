@@ -65,7 +65,7 @@ def test_a_typo_is_named_with_its_line_and_mended_then_versions_are_compared(edi
     expect(user).to_have_value("Sort this ticket.\n{{ text }} Ticket {{ ticket }}")
     expect(shown).to_contain_text("Ticket 00001", timeout=PATIENT)  # still the second row
 
-    page.get_by_label("What changed").fill("First try")
+    page.get_by_label("Note on this version").fill("First try")
     page.get_by_role("button", name="Save prompt").click()
     page.wait_for_url(re.compile(r"\?version=1"))
     expect(page.locator("#messages")).to_contain_text("Saved as version 1.")

@@ -131,7 +131,8 @@ def test_first_use_offers_a_job_and_no_filters(client: Any, people: Any) -> None
     for who, offered in ((people.analyst, True), (people.viewer, False)):
         client.force_login(who, backend="django.contrib.auth.backends.ModelBackend")
         page = client.get("/costs/").content.decode()
-        assert ("Nothing was spent yet" in page, 'id="costs-filters"' in page, 'aria-label="Parts of costs"' in page) == (True, False, False)
+        shown = [words in page for words in ("Nothing was spent yet", 'id="costs-filters"', 'aria-label="Parts of costs"')]
+        assert shown == [True, False, False]
         assert ('href="/launch/new/"' in page or 'href="/launch/"' in page) is offered
         report = client.get("/costs/quality/").content.decode()
         assert ("No job ran yet" in report, 'id="quality-filters"' in report) == (True, False)

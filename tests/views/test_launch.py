@@ -294,7 +294,7 @@ def test_terms_that_are_not_accepted_are_named_and_the_rest_stays(client: Any, p
     part = client.post(at(draft, "review"), {**TERMS, "max_attempts": "99"}, headers=HTMX)
     assert part.status_code == 422
     text = part.content.decode()
-    assert "<li>Attempts per row: Ensure this value is less than or equal to 10.</li>" in text
+    assert "<li>Attempts per row: Enter 10 or less.</li>" in text
     assert "data-focus" not in text  # who types on keeps the focus
     assert (Job.objects.get().max_attempts, Job.objects.get().name) == (3, draft.name)
 
