@@ -62,10 +62,17 @@ def look(connection: Connection) -> Orphans:
             remotes, complete = walk(provider, timezone.now() - timedelta(days=DAYS))
     except ProviderError as error:
         raise BadInput(f"The provider could not be asked: {error.message}") from error
-    found = [_orphan(remote, lost) for remote in remotes if remote.id not in known]
+    elsewhere = _elsewhere(connection, {remote.token for remote in remotes if remote.token and remote.id not in known})
+    found = [_orphan(remote, lost) for remote in remotes if remote.id not in known and remote.token not in elsewhere]
     seen = {"found": [asdict(each) for each in found], "at": timezone.now().isoformat(), "complete": complete}
     learned.learn(connection, lambda known: {KEY: {**(known.get(KEY) or {}), **seen}})
     return orphans_of(connection)
+
+
+def _elsewhere(connection: Connection, tokens: set[str]) -> set[str]:
+    """Those tokens that are of batches of other connections, which look for them: two workspaces may have one key."""
+    others = Batch.objects.exclude(connection=connection).filter(submit_token__in=tokens)
+    return set(others.values_list("submit_token", flat=True))
 
 
 def walk(provider: Provider, oldest: datetime) -> tuple[list[RemoteBatch], bool]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from jobs.engine import give_up, plan, rescue, sweep
+from jobs.engine import give_up, orphans, plan, rescue, sweep
 from jobs.engine.cancel import cancel
 from jobs.engine.connections import remove_connection, save_connection
 from jobs.engine.launch import new_token
@@ -293,3 +293,13 @@ def test_nothing_goes_to_a_connection_that_was_removed(make: Any, connect: Any, 
     retry(job, people.owner, Wanted(), Changes(connection=other, model="gpt-6-luna"), token=new_token())
     plan_here(job)
     assert look(batch_of(job, 2)).state == "submitted"
+
+
+def test_a_lost_create_is_no_orphan_of_another_connection(make: Any, sandbox: Any) -> None:
+    """Another workspace with the same key must not be offered to cancel what this one looks for and pays."""
+    mine, theirs = make(), make()
+    lost = lose(mine, sandbox)
+    assert mine.connection
+    assert theirs.connection
+    assert [each.could_be for each in orphans.look(mine.connection).found] == [(str(lost.pk),)]
+    assert orphans.look(theirs.connection).found == ()
