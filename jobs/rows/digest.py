@@ -21,6 +21,7 @@ import duckdb
 
 from jobs.rows.duck import connect
 from jobs.rows.files import publish
+from jobs.rows.memory import give_back
 
 VERSION = 1  # of what stands in a digest
 LEAST_ROWS = 20_000  # below, the answers themselves are quick enough to read
@@ -92,6 +93,7 @@ def _write(file: Path, target: Path, sql: str, params: list[Any]) -> None:
         publish(part, target)
     finally:
         part.unlink(missing_ok=True)
+        give_back()
 
 
 def _sweep(target: Path) -> None:

@@ -77,7 +77,8 @@ def _children(host: str, port: int, sandbox_port: int | None) -> list[Child]:
     """What runs, in the order of starting. The web server is what a person waits for, so the whole ends with it alone."""
     python, manage = sys.executable, str(settings.BASE_DIR / "manage.py")
     granian = str(Path(python).with_name("granian"))
-    env = {"BATCHUI_SANDBOX_PORT": str(sandbox_port or 0)}
+    # Two heaps of the C library for all threads: with one each, what a download frees stays with the process.
+    env = {"BATCHUI_SANDBOX_PORT": str(sandbox_port or 0), "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
     # The parent's settings were read before the port was known.
     settings.SANDBOX_PORT = sandbox_port or 0
     web = [granian, "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1", "--blocking-threads", "8"]
