@@ -81,7 +81,7 @@ def read_requests(source: Path, filename: str, model: str) -> Requests:
     if table.num_rows == 0:
         raise BadTable("The file has a header and no requests.", Where(2), "One line is one request.")
     table = table.sort_by("_row")
-    first = 2 if read.reading.header and read.reading.kind in ("csv", "xlsx") else 1
+    first = read.reading.skip + (2 if read.reading.header and read.reading.kind in ("csv", "xlsx") else 1)
     texts = {name: pc.cast(table.column(key), pa.string()).combine_chunks() for name, key in wanted.items()}
     inputs, outputs = (_tokens(texts[name], name, first) for name in COLUMNS[1:])
     moments = _moments(texts["time"].to_pylist(), first)

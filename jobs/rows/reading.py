@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -54,9 +54,12 @@ class Reading:
     quote: str = '"'  # '"', "'" or "" for none
     header: bool = True
     sheet: str = ""
+    skip: int = 0  # lines of the file (rows of the sheet) above the header: titles, which are not read
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without `skip` where it is 0: readings that were kept before there was one stay equal."""
+        found = asdict(self)
+        return found if self.skip else {name: value for name, value in found.items() if name != "skip"}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Reading:
@@ -77,7 +80,8 @@ class Reading:
         if self.kind == "xlsx":
             parts.append(f"sheet {self.sheet}")
         if self.kind in ("csv", "xlsx"):
-            parts.append("header in line 1" if self.header else "no header")
+            below = f", read from line {self.skip + 1}" if self.skip else ""
+            parts.append(f"header in line {self.skip + 1}" if self.header else f"no header{below}")
         return ", ".join(parts)
 
 
@@ -142,6 +146,14 @@ class Preview:
     reading: Reading
     columns: list[Column]
     rows: list[list[str | None]]
+
+
+def titles_note(titles: Sequence[Sequence[str]]) -> str:
+    """What stands above the header and is not read, in words."""
+    texts = [" ".join(filter(None, title)) for title in titles]
+    shown = ", ".join(f"“{text[:60]}…”" if len(text) > 60 else f"“{text}”" for text in texts[:3])
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return f"What stands above the header is not read: {shown}{more}"
 
 
 class TableReader(Protocol):

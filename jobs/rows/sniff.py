@@ -17,10 +17,11 @@ from charset_normalizer import from_bytes
 
 from jobs.errors import BadTable, Where
 from jobs.rows.readers.source import Source
-from jobs.rows.readers.spreadsheet import first_sheet, open_book
+from jobs.rows.readers.spreadsheet import first_sheet, open_book, title_rows
 from jobs.rows.reading import DELIMITERS, IngestLimits, Reading
 
 _SAMPLE = 262_144
+_TITLES = 10  # more lines than that above a header are no titles
 _ENCODING_SAMPLE = 64_000_000  # how far we look for bytes that are not UTF-8
 _EXPECTED = "CSV, TSV, JSON, JSON lines, Parquet or Excel (.xlsx)"
 _HINT = "Upload a table as CSV, TSV, JSON, JSON lines, Parquet or Excel (.xlsx), plain or packed with gz or zst."
@@ -95,8 +96,22 @@ def look(path: Path, filename: str, folder: Path, limits: IngestLimits) -> Readi
     kind = _text_kind(text, filename)
     if kind != "csv":
         return Reading(kind, compression, encoding)
-    delimiter, quote, rows = _dialect(text, filename)
-    return Reading("csv", compression, encoding, delimiter, quote, _has_header(rows))
+    skip = _title_lines(text, filename)
+    delimiter, quote, rows = _dialect("".join(text.splitlines(keepends=True)[skip:]) if skip else text, filename)
+    return Reading("csv", compression, encoding, delimiter, quote, _has_header(rows), skip=skip)
+
+
+def _title_lines(text: str, filename: str) -> int:
+    """How many lines stand above the header: titles of one value each, then a blank line, then rows of one width from the header on.
+    0 where the first line is the header. Such a file could not be read otherwise: its rows have more values than its first line."""
+    lines = text.splitlines(keepends=True)
+    blank = next((at for at, line in enumerate(lines[: _TITLES + 1]) if not line.strip()), 0)
+    if not blank or _SEP.match(text):
+        return 0
+    at = next((at for at, line in enumerate(lines[blank:], blank) if line.strip()), len(lines))
+    delimiter, _, rows = _dialect("".join(lines[at:]), filename) if at < len(lines) else ("", "", [])
+    of_one_width = len(rows) > 1 and len(rows[0]) > 1 and {*map(len, rows)} == {len(rows[0])}
+    return at if of_one_width and not any(delimiter in line or '"' in line for line in lines[:blank]) else 0
 
 
 def _look_at_zip(source: Source, folder: Path) -> Reading:
@@ -114,10 +129,11 @@ def _look_at_zip(source: Source, folder: Path) -> Reading:
         raise BadTable(
             "The file is a zip archive, not a table.", Where(None, "a zip archive", _EXPECTED), "Unpack it and upload the table in it."
         )
-    sheet = first_sheet(open_book(path, source.limits))
+    book = open_book(path, source.limits)
+    sheet = first_sheet(book)
     if sheet is None:
         raise BadTable("The workbook has no visible sheet with cells.", Where(None, "no sheet", "a sheet with rows"))
-    return Reading("xlsx", source.compression, sheet=sheet)
+    return Reading("xlsx", source.compression, sheet=sheet, skip=title_rows(book, sheet))
 
 
 def _refuse_foreign(head: bytes) -> None:

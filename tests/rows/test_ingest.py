@@ -427,3 +427,11 @@ def test_absent_keys_are_said(tmp_path: Path) -> None:
         "not all objects have 'k0', 'k1', 'k2', 'k3', 'k4' and 3 more: a key that is absent comes back as null in JSON Lines"
     ]
     assert read(tmp_path, b'[{"a": "1"}, {"a": null}]', "x.json")[0].notes == []
+
+
+def test_titles_above_the_header_of_a_csv_are_not_read_and_said(tmp_path: Path) -> None:
+    done, rows = read(tmp_path, b"Report Q3\nof today\n\na;b\n1;2\n3;4\n")
+    assert (done.reading.words, rows) == ("CSV, UTF-8, semicolon, header in line 4", [["1", "2"], ["3", "4"]])
+    assert done.notes == ["What stands above the header is not read: “Report Q3”, “of today”"]
+    with pytest.raises(BadTable, match=r"Line 6 has 1 value, the header has 2\."):
+        read(tmp_path, b"Report Q3\nof today\n\na;b\n1;2\n3\n", reading=done.reading)

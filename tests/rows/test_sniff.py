@@ -19,6 +19,9 @@ from jobs.rows.sniff import look
         ("text\nhello, world\nbye\n", "x.csv", "CSV, UTF-8, comma, header in line 1"),
         ("'a';'b'\n'1;2';'3'\n", "x.csv", "CSV, UTF-8, semicolon, single quotes, header in line 1"),
         ('[{"a":1}]', "x.csv", "JSON, UTF-8"),
+        ("Report, Q3\nof today\n\na;b\n1;2\n", "x.csv", "CSV, UTF-8, semicolon, header in line 4"),
+        ("Report\n\na;b\n1;2;3\n", "x.csv", "CSV, UTF-8, comma, header in line 1"),  # not told apart from one column: refused as before
+        ("text\n\nhello\nbye\n", "x.csv", "CSV, UTF-8, comma, header in line 1"),
         ('{"a":1}\n{"a":2}\n', "x.csv", "JSON lines, UTF-8"),
         ("[id],[name]\n1,2\n", "x.csv", "CSV, UTF-8, comma, header in line 1"),
     ],

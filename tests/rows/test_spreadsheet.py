@@ -111,13 +111,30 @@ def test_dates_times_and_what_only_looks_like_one(tmp_path: Path) -> None:
         ('<row r="2000000000"><c r="A2000000000"><v>3</v></c></row>', 2_000_000_000, "The file has row 2,000,000,000 after row 1."),
         ('<row r="2"><c r="A2"><v>3</v></c><c r="A2"><v>4</v></c></row>', 2, "Row 2 has two values in column 1."),
         ('<row r="2"><c r="ZZZ2"><v>3</v></c></row>', 2, "Row 2 has 18,278 columns, more than the 2,000 that a table may have."),
-        ('<row r="2"><c r="C2"><v>3</v></c></row>', 2, "Row 2 has a value in column 3, beyond the 2 of the first row."),
+        ('<row r="2"><c r="C2"><v>3</v></c></row>', 2, "Row 2 has a value in column 3, but the header ends with column 2."),
     ],
 )
 def test_what_a_sheet_cannot_have_is_refused_with_its_row(tmp_path: Path, xml: str, line: int, message: str) -> None:
     with pytest.raises(BadTable) as refused:
         read(tmp_path, sheet_of(HEADER + xml), "x.xlsx")
     assert (refused.value.message, refused.value.where.line) == (message, line)
+
+
+def test_titles_above_the_header_are_not_read_and_said(tmp_path: Path) -> None:
+    rows: list[list[Any]] = [["Report – confidential"], ["of 2026-10-01"], [], ["id", None, "share"], [1, None, 0.125], [2, "x"]]
+    done, found = read(tmp_path, book(rows), "x.xlsx")
+    assert done.reading.words == "Excel, sheet Sheet, header in line 4"
+    assert [column.name for column in done.columns] == ["id", "", "share"]
+    assert found == [["1", "", "0.125"], ["2", "x", ""]]
+    assert done.notes == ["What stands above the header is not read: “Report – confidential”, “of 2026-10-01”"]
+    assert Reading.from_dict(done.reading.to_dict()) == done.reading
+
+
+def test_one_column_under_its_header_is_not_taken_for_titles(tmp_path: Path) -> None:
+    done, found = read(tmp_path, book([["text"], ["hello"], ["bye"]]), "x.xlsx")
+    assert (done.reading.words, found, done.notes) == ("Excel, sheet Sheet, header in line 1", [["hello"], ["bye"]], [])
+    with pytest.raises(BadTable, match="Row 3 has a value in column 2, but the header ends with column 1"):
+        read(tmp_path, book([["text"], ["hello"], ["bye", "stray"]]), "x.xlsx")
 
 
 def test_rows_far_apart_and_without_numbers(tmp_path: Path) -> None:

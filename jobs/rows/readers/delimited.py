@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from jobs.errors import BadTable, Where
 from jobs.rows.readers.source import CHUNK, Source, n_lines
-from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, DELIMITERS, IngestLimits, Reading
+from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, DELIMITERS, IngestLimits, Reading, titles_note
 
 _STEPS = (16, 128)  # rows that are read before it is asked again how much text a batch holds: long ones, short ones
 _STAND_IN = "\ufdd0"  # a noncharacter: no text has it, and a file that does is refused where it matters
@@ -114,10 +114,13 @@ class Delimited:
             yield io.StringIO(text, newline="")
 
     def _first(self) -> list[str]:
+        titles: list[list[str]] = []
         try:
             for record in self._records:
                 if self._line == 1 and record == ["sep=", ""]:  # in the first line, Excel's word for what parts the values
                     self.notes.append("line 1 only names the delimiter (sep=) and is not read")
+                elif self._line <= self._reading.skip:
+                    titles += [record] if record else []
                 elif record:
                     break
                 else:
@@ -127,6 +130,8 @@ class Delimited:
                 raise BadTable("The file is empty.", Where(1, "nothing", "a header and rows"), "Upload a file with at least one row.")
         except csv.Error as error:
             raise self._broken(error) from error
+        if titles:
+            self.notes.append(titles_note(titles))
         if len(record) > self._limits.columns:
             raise BadTable(
                 f"Line {self._line} has {len(record):,} columns, more than the {self._limits.columns:,} that a table may have.",
@@ -176,7 +181,8 @@ class Delimited:
                 raise BadTable(
                     f"Line {line} has {found}, {like} {width:,}.",
                     Where(line, found, f"{width:,}, parted by {delimiter}"),
-                    f"Values with a {delimiter} or a line break in them must stand in quotes.",
+                    f"Values with a {delimiter} or a line break in them must stand in quotes."
+                    + (" Titles above the header have to go, or an empty line has to part them from it." if width == 1 else ""),
                 )
             line += _height(row)
 

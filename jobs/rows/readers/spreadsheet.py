@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -21,11 +22,12 @@ from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS
 from openpyxl.xml.functions import iterparse
 
 from jobs.errors import BadTable, Where
-from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, IngestLimits, Reading
+from jobs.rows.reading import BATCH_BYTES, BATCH_ROWS, IngestLimits, Reading, titles_note
 
 _INFLATED = 2_000_000_000  # a sheet of Excel's full 1,048,576 rows stays far below
 _AGAIN = "Open it in a spreadsheet program and save it again as .xlsx or CSV."
 _LAST_ROW = 1_048_576
+_TITLES = 10  # more rows of one value each are no titles
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 _BROKEN = (zipfile.BadZipFile, InvalidFileException, ParseError, KeyError, ValueError, TypeError, AttributeError, EOFError, IndexError)
 
@@ -67,6 +69,25 @@ def _has_values(sheet: Any) -> bool:
             return any(cell["value"] is not None for _, cells in _Rows(sheet, xml).rows() for cell in cells)
     except _BROKEN:
         return True  # its reader says what is wrong
+
+
+def title_rows(book: Any, name: str) -> int:
+    """How many rows of a sheet stand above its header: titles of one value each over a table that is wider than they are. 0 where the
+    first row is the header. Without this such a sheet could not be read at all: its rows have more values than its first one."""
+    sheet, found = book[name], []
+    try:
+        with sheet._get_source() as xml:
+            for line, cells in islice(_Rows(sheet, xml).rows(), 50):
+                if columns := [cell["column"] for cell in cells if cell["value"] is not None and _text(sheet, cell)]:
+                    found.append((line, len(columns), max(columns)))
+    except _BROKEN:
+        return 0  # its reader says what is wrong
+    at = next((at for at, (_, n, _) in enumerate(found) if n > 1), 0)
+    if not 0 < at <= _TITLES or at + 1 == len(found):
+        return 0
+    line, _, width = found[at]
+    fits = width > max(title for _, _, title in found[:at]) and all(row <= width for _, _, row in found[at:])
+    return line - 1 if fits else 0
 
 
 class _Reader(ExcelReader):
@@ -131,7 +152,16 @@ class Spreadsheet:
         self.notes = [f"only sheet {reading.sheet!r} is read, not {', '.join(map(repr, others))}"] if others else []
         self._n_blank = 0
         self._rows = self._texts()
-        line, first = next(self._rows, (1, []))
+        titles: list[list[str]] = []
+        for line, first in self._rows:
+            if line > reading.skip:
+                break
+            titles.append(first)
+        else:
+            line, first = 1, []
+        if titles:
+            self.notes.append(titles_note(titles))
+            self._n_blank = 0  # those among the titles
         if not first:
             raise BadTable(f"Sheet {reading.sheet!r} is empty.", Where(1, "nothing", "a header and rows"), "Choose a sheet with rows.")
         self.names = first if reading.header else [f"column_{n}" for n in range(1, len(first) + 1)]
@@ -147,9 +177,10 @@ class Spreadsheet:
         for line, row in self._all():
             if len(row) > width:
                 raise BadTable(
-                    f"Row {line} has a value in column {len(row)}, beyond the {width} of the first row.",
+                    f"Row {line} has a value in column {len(row)}, but the {'header' if self._reading.header else 'first row'} "
+                    f"ends with column {width}.",
                     Where(line, f"{len(row)} values", f"at most {width}"),
-                    "Give every column a header.",
+                    "Give every column a header. Titles above the header have to go.",
                 )
             rows.append(row + [""] * (width - len(row)))
             size += sum(map(len, row))
