@@ -71,7 +71,10 @@ def _cannot(batch: Batch, lease: Lease, error: ProviderError, n_missing: int) ->
 
 
 def _may_pass(batch: Batch, error: ProviderError) -> bool:
-    """Whether to wait on for a second answer: the provider is busy or away, or the key is refused, and not for days already."""
+    """Whether to wait on for a second answer: the provider is busy or away, or the key is refused, and not for days already. Rows of a
+    cancelled job do not go again by themselves, so nothing is waited for there."""
+    if batch.cancel_requested_at or batch.job.cancel_requested_at:
+        return False
     is_passing = not error.definite or error.cause in (Cause.AUTH, Cause.RATE_LIMITED)
     ended_at = batch.ended_at or timezone.now()
     return is_passing and timezone.now() < ended_at + PATIENCE and not shelf.is_over(batch)

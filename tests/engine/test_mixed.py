@@ -227,7 +227,8 @@ def test_what_another_connection_of_the_same_account_made_is_no_candidate(make: 
     assert look(batch).provider_batch_id not in ("", first.provider_batch_id)
 
 
-def test_answer_that_lacks_rows_is_not_believed_while_the_key_is_refused(make: Any, sandbox: Any) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_answer_that_lacks_rows_is_not_believed_while_the_key_is_refused(make: Any, sandbox: Any, cancelled: bool) -> None:
     """Cut between two lines it looks whole; the key stops working before it can be fetched once more. Its rows would be paid again."""
     job = make(max_attempts=2)
     batch = ended(batch_of(job), sandbox)
@@ -239,6 +240,12 @@ def test_answer_that_lacks_rows_is_not_believed_while_the_key_is_refused(make: A
         batch = look(batch)
     assert (batch.state, batch.n_errors) == ("fetched", 8)
     assert "fetching it once more before that is believed: The provider did not accept the API key" in batch.wait_reason
+    if cancelled:  # nothing of it goes again by itself, so its end need not wait for a second answer
+        cancel(job, None)
+        batch = look(batch)
+        n = batch.outcomes["succeeded"]
+        assert (batch.state, batch.outcomes) == ("settled", {"succeeded": n, "missing": 6 - n})
+        return
     sandbox.control("disarm")
     for _ in range(3):
         batch = look(batch)
