@@ -127,10 +127,10 @@ def test_up_makes_the_tables_of_a_new_ledger_and_a_worker_asks_for_them(tmp_path
     assert up.stdout is not None
     threading.Thread(target=lambda out: lines.extend(iter(out.readline, "")), args=(up.stdout,), daemon=True).start()
     try:
-        until(lambda: any(line.startswith("Sign in: ") for line in lines))
+        until(lambda: any(line.startswith("Sign in: ") for line in lines), 90)
     finally:
         up.send_signal(signal.SIGINT)
-        assert up.wait(20) == 0
+        assert up.wait(40) == 0
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
