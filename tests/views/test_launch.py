@@ -98,9 +98,9 @@ def test_bad_input_is_422_with_words(client: Any, people: Any, draft: Job) -> No
         ("prompt", {"prompt_version": "x"}, "Choose a prompt."),
         ("model", {"pick": ""}, "Choose a model."),
         ("model", {"pick": f"{draft.connection_id}:{MODEL}", "other": "{"}, "This is not JSON"),
-        ("model", {"pick": f"{draft.connection_id}:{MODEL}", "max_output_tokens": "0"}, "greater than or equal to 1"),
+        ("model", {"pick": f"{draft.connection_id}:{MODEL}", "max_output_tokens": "0"}, "Enter 1 or more."),
         ("go", {**TERMS, "name": ""}, "Give the job a name."),
-        ("go", {**TERMS, "cap_usd": "-1"}, "greater than or equal to"),
+        ("go", {**TERMS, "cap_usd": "-1"}, "or more."),
     ):
         response = client.post(at(draft, step), given)
         assert (response.status_code, words in response.content.decode()) == (422, True), (step, given)

@@ -195,7 +195,7 @@ def test_an_embedding_has_no_system_prompt_schema_or_output(as_owner: Any, peopl
         ({"params": "a = 1\na = 2"}, "params", "Line 2: “a” stands there twice."),
         ({"params": "max_output_tokens = 2"}, "params", "It has a field of its own."),
         ({"params": 'stop = ["a'}, "params", "Line 1: the value is not whole JSON."),
-        ({"max_output_tokens": "0"}, "max_output_tokens", "greater than or equal to 1"),
+        ({"max_output_tokens": "0"}, "max_output_tokens", "Enter 1 or more."),
         ({"name": ""}, "name", "required"),
     ],
 )
