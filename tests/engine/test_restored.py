@@ -132,7 +132,7 @@ def test_journal_is_read_on_from_where_it_was_left(make: Any, sandbox: Any) -> N
 
 def alone(sandbox: Any, n_rows: int, ended: bool = True) -> str:
     """Somebody else makes a batch of so many requests in the same workspace of the provider; its id."""
-    foreign(sandbox, n_rows)
+    foreign(sandbox, n_rows, model="claude-haiku-4-5+slow=600s")
     made = sandbox.control("")["batches"][-1]["id"]
     if ended:
         sandbox.control("end", batch=made, status="completed")
@@ -146,7 +146,7 @@ def long_ago() -> None:
 
 def test_anthropic_batches_of_the_same_rows_are_found_and_taken(make: Any, sandbox: Any) -> None:
     """No journal and no marks: a batch of as many rows, made since the ledger's last sign, is asked for its first row."""
-    job = make(kind="anthropic", per_batch=3)
+    job = make(kind="anthropic", per_batch=3, model="claude-haiku-4-5+slow=30s")
     before = copy()
     there = look(batch_of(job, 1)).provider_batch_id
     put_back(before)
