@@ -101,6 +101,7 @@ class ReadingForm(TextForm):
         super().__init__(*args, **kwargs)
         for name in ("encoding", "delimiter"):
             self.fields[name].required = False
+        self.fields["header"].label = "The first line that is read holds the names of the columns"
 
     @staticmethod
     def initial_of(reading: dict[str, Any]) -> dict[str, Any]:

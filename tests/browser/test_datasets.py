@@ -58,7 +58,7 @@ def test_a_broken_file_is_explained_then_a_good_one_goes_in_and_its_guess_is_cor
 
     page.get_by_role("link", name="Not right? Correct it").click()
     expect(page.locator("#reading tbody tr")).to_have_count(2)
-    page.get_by_label("Line 1 holds the names of the columns").uncheck()
+    page.get_by_label("The first line that is read holds the names of the columns").uncheck()
     expect(page.locator("#reading tbody tr")).to_have_count(3)
     expect(page.locator("#reading tbody tr").first).to_contain_text("id")
     page.get_by_role("button", name="Read the whole file this way").click()
