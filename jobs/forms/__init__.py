@@ -4,7 +4,6 @@ from django.forms import Field
 
 Field.default_error_messages = {
     **Field.default_error_messages,
-    "required": "Fill this in.",
     "max_value": "Enter %(limit_value)s or less.",
     "min_value": "Enter %(limit_value)s or more.",
 }

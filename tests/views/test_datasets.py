@@ -227,8 +227,8 @@ def test_columns_tell_nulls_empties_distinct_lengths_and_frequent_values(as_owne
     page = as_owner.get(reverse("dataset-detail", args=[version.dataset_id]), {"tab": "columns"}).content.decode()
     flat = " ".join(page.split())
     assert "all different" in flat
-    assert '<td class="num">1<span class="sub">25 %</span></td>' in flat  # one empty of four
-    assert '<td class="num">0–6<span class="sub">mean 4</span></td>' in flat
+    assert '<td class="num" data-label="Empty">1<span class="sub">25 %</span></td>' in flat  # one empty of four
+    assert '<td class="num" data-label="Length">0–6<span class="sub">mean 4</span></td>' in flat
     assert flat.index("gold") < flat.index("silver")
 
 
