@@ -79,6 +79,9 @@ def new(request: HttpRequest) -> HttpResponse:
             return redirect("launch-model" if prompt else "launch-prompt", pk=draft.pk)
         return _data_page(request, None, workspace, None, form, prompt)
     chosen = _version(request.GET.get("dataset", ""), lambda pk: get_dataset_version(request, pk), workspace)
+    written_for = prompt.prompt.dataset if prompt is not None else None
+    if chosen is None and written_for is not None and written_for.archived_at is None:
+        chosen = written_for.latest()
     return _data_page(request, None, workspace, chosen, None, prompt)
 
 

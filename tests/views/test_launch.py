@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.engine import drafts, offers, samples
-from jobs.models import Job, PriceOverride
+from jobs.models import Job, PriceOverride, Prompt
 from jobs.rows.schema import check_schema
 from jobs.rows.template import check
 from tests.views.launching import MODEL, login, make_connection, make_draft, make_prompt, make_table
@@ -47,6 +47,15 @@ def test_steps_are_for_analysts_of_the_workspace(client: Any, people: Any, draft
     assert ask(at(draft, step))["Location"].startswith("/sign-in/")
     login(client, people.analyst)
     assert ask(at(draft, step)).status_code in (200, 302, 422)
+
+
+def test_table_that_a_prompt_was_written_for_is_chosen_beforehand(client: Any, people: Any, data_folder: Any) -> None:
+    login(client, people.analyst)
+    version, other = make_table(people.home, people.owner), make_prompt(people.home, people.owner)
+    box = f'<input type="radio" name="dataset_version" value="{version.pk}" required'
+    assert f"{box}>" in client.get(f"/launch/?prompt={other.pk}").content.decode()
+    Prompt.objects.filter(pk=other.prompt_id).update(dataset=version.dataset)
+    assert f"{box} checked>" in client.get(f"/launch/?prompt={other.pk}").content.decode()
 
 
 def test_new_changes_nothing_until_a_dataset_is_chosen(client: Any, people: Any, data_folder: Any) -> None:
