@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
-from pathlib import Path
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -26,6 +24,10 @@ from jobs.words import CLOSED, Cause, JobState, Lane, OutcomeKind, RoundReason
 # Missing rows would be sent again anyway, as their cause passes by itself; but not those that may have been answered and charged.
 KINDS = (OutcomeKind.EXPIRED.value, OutcomeKind.CANCELLED.value, OutcomeKind.MISSING.value)
 CAUSES = (Cause.EXPIRED.value, Cause.CANCELLED.value, Cause.MISSING.value)
+
+
+MOST_REMEMBERED = 256
+_unanswered: dict[tuple[object, ...], int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,24 @@ def offer(job: Job) -> Offer:
     open_rows = job.n_rows - job.n_done
     rows = open_rows + job.n_expired + job.n_cancelled + job.n_missing
     if job.n_missing:
-        rows -= _n_unanswered(tuple(standing_of(job).files))
+        rows -= _n_unanswered(job)
     per_row = _per_row(job)
     if per_row is None:
         return Offer(rows, None, None, open_rows)
     return Offer(rows, per_row[0] * rows, per_row[1] * rows, open_rows)
 
 
-@lru_cache(maxsize=64)
-def _n_unanswered(files: tuple[tuple[int, Path], ...]) -> int:
-    """Rows whose answer was lost, which only a person sends again. The files never change under their names."""
-    return len(choose(files, Wanted(causes=(Cause.NO_ANSWER.value,))).rows)
+def _n_unanswered(job: Job) -> int:
+    """Rows whose answer was lost, which only a person sends again; counted once for each way that the job's rows stand."""
+    key = (job.pk, job.n_settled_rounds, *job.counts.values())
+    if key not in _unanswered:
+        if len(_unanswered) >= MOST_REMEMBERED:
+            _unanswered.clear()
+        try:
+            _unanswered[key] = len(choose(standing_of(job).files, Wanted(causes=(Cause.NO_ANSWER.value,))).rows)
+        except OSError:  # a page is no place to find out that files are gone; the audit says so
+            return 0
+    return _unanswered[key]
 
 
 def _per_row(job: Job) -> tuple[Decimal, Decimal] | None:
