@@ -6,6 +6,8 @@ from decimal import Decimal
 
 from django import forms
 
+from jobs.forms.numbers import PointField
+
 CONFIRM = "send again"
 GIVE_UP = "give up"
 
@@ -13,7 +15,7 @@ GIVE_UP = "give up"
 class CapForm(forms.Form):
     """A higher cap of a job, in dollars."""
 
-    cap_usd = forms.DecimalField(
+    cap_usd = PointField(
         min_value=Decimal("0.0001"),
         max_digits=12,
         decimal_places=4,

@@ -11,6 +11,7 @@ from typing import Any
 from django import forms
 from django.utils.http import urlencode
 
+from jobs.forms.numbers import PointField
 from jobs.words import Lane
 
 MOST_OUTPUT = 1_000_000
@@ -42,7 +43,7 @@ class ModelForm(forms.Form):
         label="Most output tokens per row",
         help_text="Longer answers are cut off, and paid for.",
     )
-    temperature = forms.DecimalField(min_value=Decimal(0), max_value=Decimal(2), required=False, help_text="Empty: the model's own.")
+    temperature = PointField(min_value=Decimal(0), max_value=Decimal(2), required=False, help_text="Empty: the model's own.")
     other = forms.CharField(
         required=False,
         label="Other parameters",
@@ -152,7 +153,7 @@ class TermsForm(forms.Form):
         label="Attempts per row",
         help_text="Failures that pass by themselves are retried without asking.",
     )
-    cap_usd = forms.DecimalField(
+    cap_usd = PointField(
         min_value=Decimal("0.0001"),
         max_digits=12,
         decimal_places=4,

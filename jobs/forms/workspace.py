@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 
 from jobs.engine.members import add_member, change_workspace
 from jobs.engine.prices import save_price
+from jobs.forms.numbers import PointField
 from jobs.models import Membership, PriceOverride, Workspace
 from jobs.words import TOKEN_KINDS, ProviderKind, Role
 
@@ -40,7 +41,7 @@ class RoleForm(forms.Form):
 
 class WorkspaceForm(forms.Form):
     name = forms.CharField(max_length=120)
-    monthly_cap_usd = forms.DecimalField(
+    monthly_cap_usd = PointField(
         min_value=Decimal(0),
         max_digits=12,
         decimal_places=2,
@@ -70,8 +71,8 @@ class ZoneForm(forms.Form):
         field.choices = choices
 
 
-def _price_field(label: str, required: bool) -> forms.DecimalField:
-    return forms.DecimalField(min_value=Decimal(0), max_digits=14, decimal_places=6, required=required, label=label)
+def _price_field(label: str, required: bool) -> PointField:
+    return PointField(min_value=Decimal(0), max_digits=14, decimal_places=6, required=required, label=label)
 
 
 class PriceForm(forms.Form):
@@ -84,10 +85,10 @@ class PriceForm(forms.Form):
     cached = _price_field("Cached input", False)
     cache_write = _price_field("Cache write", False)
     cache_write_1h = _price_field("Cache write, 1 h", False)
-    batch_discount = forms.DecimalField(
+    batch_discount = PointField(
         min_value=Decimal(0), max_value=Decimal(100), max_digits=5, decimal_places=2, required=False, label="Batch discount, %"
     )
-    flex_discount = forms.DecimalField(
+    flex_discount = PointField(
         min_value=Decimal(0), max_value=Decimal(100), max_digits=5, decimal_places=2, required=False, label="Flex discount, %"
     )
     per_hour = _price_field("An hour of the server, $", False)
