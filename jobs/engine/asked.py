@@ -36,4 +36,4 @@ def until(connection: Connection) -> datetime | None:
 
 def words(moment: datetime) -> str:
     """Why nothing is sent, for the page."""
-    return f"the provider asked us to wait until {timezone.localtime(moment):%H:%M on %d %B}; nothing is created before"
+    return f"the provider asked us to wait until {timezone.localtime(moment):%H:%M %Z on %d %B}; nothing is created before"

@@ -268,7 +268,7 @@ def _report(going: Run, total: int, todo: list[int]) -> None:
         cap = 1.0 if going.batch.connection.is_sandbox else 60.0
         at = back_off(tries, going.outage.retry_after, cap=cap)
         if going.outage.cause is Cause.RATE_LIMITED:
-            words = f"the provider asked us to wait, going on at {timezone.localtime(at):%H:%M}: {going.outage.message}"
+            words = f"the provider asked us to wait, going on at {timezone.localtime(at):%H:%M %Z}: {going.outage.message}"
         fields |= {"wait_reason": words[:500], "n_errors": tries, "next_look_at": at}
     if going.stop is not None:
         Connection.objects.filter(pk=going.batch.connection_id).update(problem=going.stop.message[:500])

@@ -61,7 +61,8 @@ class Money:
 
     @property
     def jobs_note(self) -> str:
-        return f"by {self.n_counted:,} job{'' if self.n_counted == 1 else 's'}"
+        left_out = "; the sandbox's are left out" if self.n_counted < self.n_jobs else ""
+        return f"by {self.n_counted:,} job{'' if self.n_counted == 1 else 's'}{left_out}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 from jobs.access import current_workspace, member
 from jobs.charts import Cell, Chart
 from jobs.costs.receipt import money
-from jobs.formats import usd_places
+from jobs.formats import count, usd_places
 from jobs.forms.costs import CostsForm
 from jobs.queries import costs as queries
 from jobs.queries.costs import DIMENSIONS, PERIODS, Costs, Filters
@@ -138,6 +138,8 @@ def _controls(given: QueryDict, filters: Filters, found: Costs) -> dict[str, Any
         "sort": filters.sort,
         "links": [{"sums": sums, "url": _url(given, "costs", **{filters.by: sums.key})} for sums in found.groups],
         "no_period_text": f"Nothing was launched within: {PERIODS[filters.period].lower()}.",
+        "left_out_text": f"{count(found.n_left_out, 'job')} ran on the sandbox in this time. They cost no real money and are left out.",
+        "with_sandbox": _url(given, "costs", sandbox="1"),
         "csv": {table: _url(given, "costs-csv", table=table) for table in ("jobs", "days", "groups")},
     }
 

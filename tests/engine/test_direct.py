@@ -65,7 +65,7 @@ def test_what_a_provider_asks_for_is_waited_for_by_all_rows(make: Any, connect: 
     batch = look(batch_of(job))
     assert (batch.state, len(sandbox.control("executed"))) == ("ready", 1)
     assert 590 < (batch.next_look_at - timezone.now()).total_seconds() < 601
-    at = f"{timezone.localtime(batch.next_look_at):%H:%M}"
+    at = f"{timezone.localtime(batch.next_look_at):%H:%M %Z}"
     assert batch.wait_reason.startswith(f"the provider asked us to wait, going on at {at}: The provider asks us to wait (HTTP 429).")
     job = finish(job, sandbox)
     assert (kinds(job), len(sandbox.control("executed"))) == ({"succeeded": 4}, 4)

@@ -110,7 +110,7 @@ def test_long_retry_after_is_kept_to(make: Any, sandbox: Any) -> None:
     moment = asked.until(Connection.objects.get(pk=batch.connection.pk))
     assert moment is not None
     assert 7195 < (moment - before).total_seconds() < 7210
-    said = f"the provider asked us to wait until {timezone.localtime(moment):%H:%M on %d %B}; nothing is created before"
+    said = f"the provider asked us to wait until {timezone.localtime(moment):%H:%M %Z on %d %B}; nothing is created before"
     assert batch.wait_reason.startswith(f"{said} (The provider asks us to wait (HTTP 429).")
     calls = sandbox.control("")["calls"]
     first, second = look(batch), look(batch_of(job, 2))

@@ -175,6 +175,16 @@ def test_the_sandbox_counts_only_where_there_is_nothing_else(as_owner: Any, peop
     assert [row["job"] for row in rows] == ["b"]
 
 
+def test_nothing_but_the_sandbox_beside_a_real_connection_is_said(as_owner: Any, people: Any, jobs: Any) -> None:
+    Connection.objects.update(is_sandbox=True)
+    Connection.objects.create(workspace=people.home, name="Real", kind="openai")
+    page = as_owner.get("/costs/?period=all").content.decode()
+    assert "No jobs but on the sandbox" in page
+    assert "5 jobs ran on the sandbox in this time." in page
+    assert 'href="/costs/?period=all&amp;sandbox=1"' in page
+    assert as_owner.get("/").context["home"].money.jobs_note == "by 0 jobs; the sandbox's are left out"
+
+
 def test_a_job_of_the_sandbox_that_was_retried_for_real_counts(people: Any, jobs: Any) -> None:
     Connection.objects.update(is_sandbox=True)
     real = Connection.objects.create(workspace=people.home, name="Real", kind="openai")
