@@ -61,7 +61,7 @@ def test_cancel_takes_back_a_rescue_that_waits(make: Any, sandbox: Any, people: 
 
 def test_no_retry_while_a_rescue_waits(make: Any, sandbox: Any, people: Any) -> None:
     """Its rows would not be sent as the person asked, but by the rescue, in real time."""
-    job = make(per_batch=3, model="gpt-6-luna+slow=30s")
+    job = make(per_batch=3, model="gpt-6-luna+slow=3s")
     look(batch_of(job, 1))
     rescue.rescue(job, people.owner, token="r1")
     look(batch_of(job, 2))

@@ -89,6 +89,7 @@ def test_removed_connections_lose_their_key_and_free_their_name(as_owner: Any, p
     assert Connection.objects.get().archived_at is None  # its job is open
     type(job).objects.update(state="completed")
     job.batches.update(state="settled")
+    job.rounds.update(state="settled")
     assert as_owner.post(f"{url}remove/")["Location"] == "/connections/"
     gone = Connection.objects.get()
     assert (gone.sealed_key, gone.key_hint, gone.archived_at is None) == ("", "", False)
