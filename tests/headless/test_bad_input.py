@@ -73,7 +73,7 @@ def test_broken_file(name: str, connection: Connection, prompt: Path, tmp_path: 
         ({"param": ["temperature=0", "temperature=1"]}, "--param temperature is given twice."),
         ({"param": ["max_tokens=-5"]}, "--param max_tokens=-5: it must be a whole number from 1."),
         ({"model": ""}, "--model is needed."),
-        ({"dataset": "/nowhere.csv"}, "No such file"),
+        ({"dataset": "/nowhere.csv"}, "/nowhere.csv: no such file or directory"),
     ],
 )
 def test_bad_flags(flags: dict[str, Any], message: str, connection: Connection, prompt: Path, tmp_path: Path, data_folder: Path) -> None:

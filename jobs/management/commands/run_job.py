@@ -43,7 +43,7 @@ class Command(BaseCommand):
         try:
             job = headless_job.resume(options) if options["resume"] else headless_job.start(options)
         except (BatchuiError, OSError) as error:
-            raise CommandError(str(error), returncode=2) from error
+            raise CommandError(_words(error), returncode=2) from error
         self.stdout.write(f"Job ID {job.pk}")
         self.stdout.flush()
         try:
@@ -53,10 +53,17 @@ class Command(BaseCommand):
         try:
             headless_job.write_out(job, options)
         except (BatchuiError, OSError) as error:
-            raise CommandError(str(error), returncode=2) from error
+            raise CommandError(_words(error), returncode=2) from error
         self.stdout.write(_told(job))
         if job.n_succeeded != job.n_rows:
             sys.exit(1)
+
+
+def _words(error: Exception) -> str:
+    """What is wrong with the input; of a file its name, not a number of the system."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def _told(job: Job) -> str:
