@@ -158,9 +158,13 @@ def _may_not_spend(batch: Batch, job: Job) -> str:
     return "held: the person who asked for it may no longer launch jobs in this workspace; an admin can cancel the job or restore the role"
 
 
+def _perhaps(unsure: Decimal) -> str:
+    """What may have been charged, in a list of amounts."""
+    return f"up to {formats.usd(unsure)} perhaps charged, " if unsure else ""
+
+
 def _held(cap: str, paid: Decimal, unsure: Decimal, flying: Decimal, most: Decimal) -> str:
-    perhaps = f"up to {formats.usd(unsure)} perhaps charged, " if unsure else ""
-    amounts = f"{formats.usd(paid)} paid, {perhaps}up to {formats.usd(flying)} under way, this batch up to {formats.usd(most)}"
+    amounts = f"{formats.usd(paid)} paid, {_perhaps(unsure)}up to {formats.usd(flying)} under way, this batch up to {formats.usd(most)}"
     return f"{HELD}{cap} would be crossed ({amounts})"
 
 
@@ -193,8 +197,7 @@ def crossings(
                 Crossing(f"What this job costs has no known upper end, and the workspace has a cap of {formats.usd(monthly)} a month.")
             )
         elif spent + unsure + flying + high > monthly:
-            perhaps = f"up to {formats.usd(unsure)} perhaps charged, " if unsure else ""
-            told = f"{formats.usd(spent)} spent, {perhaps}up to {formats.usd(flying)} under way"
+            told = f"{formats.usd(spent)} spent, {_perhaps(unsure)}up to {formats.usd(flying)} under way"
             found.append(
                 Crossing(
                     f"With up to {formats.usd(high)} for this job, the workspace's {formats.usd(monthly)} "

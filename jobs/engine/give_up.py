@@ -118,15 +118,9 @@ def _ask_once_more(batch: Batch, lease: Lease) -> None:
 
 def _stop_late(batch: Batch, provider: Provider) -> None:
     """Pass the cancel on that could not be passed on when the batch was given up; if it cannot be now, at the next sweep."""
-    try:
-        provider.cancel(batch.provider_batch_id)
-        words = "the provider was asked to cancel it"
-    except ProviderError as error:
-        if twins.is_passing(error):
-            return
-        words = f"the provider did not take the cancel ({error.message})"
-    Batch.objects.filter(pk=batch.pk).update(cancel_sent_at=timezone.now())
-    note(batch.job, "batch:cancel", f"Batch {batch.number}, given up before: {words}", batch)
+    if words := twins.ask_to_cancel(provider, batch.provider_batch_id):
+        Batch.objects.filter(pk=batch.pk).update(cancel_sent_at=timezone.now())
+        note(batch.job, "batch:cancel", f"Batch {batch.number}, given up before: {words}", batch)
 
 
 def follow_given_up(batches: Iterable[Batch], provider: Provider) -> None:

@@ -29,15 +29,9 @@ def cancel_twins(batches: Iterable[Batch], provider: Provider) -> None:
     batches = list(batches)
     seen = _events(batches, SEEN)
     for twin in set(seen) - set(_events(batches, CANCELLED)):
-        try:
-            provider.cancel(twin)
-            words = "the provider was asked to cancel it"
-        except ProviderError as error:
-            if is_passing(error):
-                continue
-            words = f"the provider did not take the cancel ({error.message})"
-        batch = seen[twin]
-        note(batch.job, CANCELLED, f"Batch {batch.number}: of the second batch {twin}, {words}", batch, provider_batch_id=twin)
+        if words := ask_to_cancel(provider, twin):
+            batch = seen[twin]
+            note(batch.job, CANCELLED, f"Batch {batch.number}: of the second batch {twin}, {words}", batch, provider_batch_id=twin)
 
 
 def follow_twins(batches: Iterable[Batch], provider: Provider) -> None:
@@ -61,6 +55,15 @@ def newly_ended(batches: Iterable[Batch], provider: Provider, seen: str, told: s
             continue
         if remote.ended:
             yield of_batch[there], remote
+
+
+def ask_to_cancel(provider: Provider, provider_batch_id: str) -> str:
+    """Ask for the end of a batch: what came of it, in words; "" where it cannot be asked now and is asked again at the next look."""
+    try:
+        provider.cancel(provider_batch_id)
+    except ProviderError as error:
+        return "" if is_passing(error) else f"the provider did not take the cancel ({error.message})"
+    return "the provider was asked to cancel it"
 
 
 def is_passing(error: ProviderError) -> bool:
