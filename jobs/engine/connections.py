@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from batchui import local
-from jobs.engine import asked, audit_log
+from jobs.engine import asked, audit_log, learned
 from jobs.engine.pump import nudge
 from jobs.engine.remote import KEY_CHANGED, calling, seal_key
 from jobs.errors import BadInput, ProviderError
@@ -72,15 +72,16 @@ def save_connection(
             connection.limits = _checked_limits(limits)
         if delete_remote_files is not None:
             connection.delete_remote_files = delete_remote_files
-        if not made:  # what was learned since the form was opened stays
-            connection.learned = Connection.objects.select_for_update().get(pk=connection.pk).learned
+        news: dict[str, Any] = {}
         if key:
             before = connection.key_fingerprint
             seal_key(connection, key)
             connection.problem = ""
             if before not in ("", connection.key_fingerprint):  # perhaps of another project: what is not found with it may be there
-                connection.learned = {**connection.learned, KEY_CHANGED: timezone.now().isoformat()}
-            connection.learned = {name: value for name, value in connection.learned.items() if name != asked.KEY}
+                news[KEY_CHANGED] = timezone.now().isoformat()
+            news[asked.KEY] = None
+        if not made:  # what was learned since the form was opened stays
+            learned.learn(connection, lambda _: news)
         if Connection.objects.filter(workspace=workspace, name=name).exclude(pk=connection.pk).exists():
             raise BadInput(f"There is a connection “{name}” already.", "Choose another name.")
         connection.save()
