@@ -29,9 +29,9 @@ class CutLimits:
     bytes_per_token: float = 4.0
     tokens_per_request: int = 0
 
-    def tokens_of(self, n_bytes: int) -> int:
-        """Estimated tokens of a line, rounded up."""
-        return int(-(-n_bytes // self.bytes_per_token)) + self.tokens_per_request
+    def tokens_of(self, n_bytes: Rows) -> Rows:
+        """Estimated tokens of each line, rounded up."""
+        return np.asarray(-(-n_bytes // self.bytes_per_token), dtype=np.int64) + self.tokens_per_request
 
 
 @dataclass(slots=True)
@@ -126,53 +126,70 @@ class _Cutting:
         self.full = False
         self._start = result.next_offset
         self._rows: list[int] = []
-        self._offsets: list[int] = []
+        self._sizes: list[Rows] = []  # of the lines, a portion each
 
     def take(self, portion: Rendered) -> list[bytes]:
         """The lines of a portion that still fit; sets `full` at the first row that does not."""
-        lines: list[bytes] = []
-        cut, limits, encoder, failed = self.cut, self.limits, self.encoder, portion.failed
-        prefix, most = f"{self.token}-", limits.tokens
-        left = limits.requests - (cut.next_offset - self._start)
-        n_bytes, n_tokens, tokens_of, n_before = cut.n_bytes, cut.n_tokens_estimated, limits.tokens_of, len(self._rows)
-        for i, (row, system, user) in enumerate(zip(portion.rows, portion.system, portion.user, strict=True)):
-            if i >= left:
-                self.full = True
-                break
-            if failed and i in failed:
-                cut.failures.append((row, str(failed[i])))
-                continue
-            line = encoder(f"{prefix}{row}", system, user)
-            size = len(line)
-            if size > limits.bytes:
-                cut.failures.append((row, f"The request of this row has {size:,} bytes; a file may have {limits.bytes:,}."))
-                continue
-            tokens = tokens_of(size)
-            if n_bytes + size > limits.bytes or (most is not None and n_tokens + tokens > most and self._rows):
-                self.full = True
-                break
-            self._rows.append(row)
-            self._offsets.append(n_bytes)
-            lines.append(line)
-            n_bytes += size
-            n_tokens += tokens
-        else:
-            i = len(portion.rows)
-        cut.next_offset += i
-        cut.n_bytes, cut.n_tokens_estimated = n_bytes, n_tokens
-        self._note(n_before)
+        cut, failed = self.cut, portion.failed
+        n = min(len(portion.rows), self.limits.requests - (cut.next_offset - self._start))
+        whole = [i for i in range(n) if i not in failed] if failed else range(n)
+        rows = [portion.rows[i] for i in whole] if failed or n < len(portion.rows) else portion.rows
+        lines = self._encoded(portion, whole, rows)
+        sizes = np.fromiter(map(len, lines), np.int64, len(lines))
+        small = sizes <= self.limits.bytes
+        fit = self._fitting(np.where(small, sizes, 0))
+        self.full = fit < len(lines) or n < len(portion.rows)
+        end = whole[fit] if fit < len(lines) else n
+        large = {whole[i]: _too_large(int(sizes[i]), self.limits.bytes) for i in np.flatnonzero(~small[:fit]).tolist()}
+        wrong = large | {i: str(error) for i, error in failed.items() if i < end}
+        cut.failures.extend((portion.rows[i], wrong[i]) for i in sorted(wrong))
+        cut.next_offset += end
+        if large or fit < len(lines):
+            kept = np.flatnonzero(small[:fit]).tolist()
+            rows, lines, sizes = [rows[i] for i in kept], [lines[i] for i in kept], sizes[kept]
+        self._keep(rows, sizes)
         return lines
 
-    def _note(self, n_before: int) -> None:
-        if len(self._rows) > n_before:
-            self.cut.n_requests = len(self._rows)
-            self.cut.first_row, self.cut.last_row = self._rows[0], self._rows[-1]
+    def _encoded(self, portion: Rendered, whole: Sequence[int], rows: Sequence[int]) -> list[bytes]:
+        ids = map(custom_id_of(self.token, 0)[:-1].__add__, map(str, rows))
+        if len(whole) == len(portion.rows):
+            return list(map(self.encoder, ids, portion.system, portion.user))
+        return [self.encoder(custom_id, portion.system[i], portion.user[i]) for custom_id, i in zip(ids, whole, strict=True)]
+
+    def _fitting(self, sizes: Rows) -> int:
+        """How many of the next lines fit (size 0: it fits in no file). The first of a file may have any number of tokens."""
+        over = self.cut.n_bytes + np.cumsum(sizes) > self.limits.bytes
+        if self.limits.tokens is not None:
+            tokens = np.where(sizes, self.limits.tokens_of(sizes), 0)
+            too_many = self.cut.n_tokens_estimated + np.cumsum(tokens) > self.limits.tokens
+            if not self._rows and sizes.any():  # no file would have fewer
+                too_many[: int(np.flatnonzero(sizes)[0]) + 1] = False
+            over |= too_many
+        over &= sizes > 0
+        return int(over.argmax()) if over.any() else len(sizes)
+
+    def _keep(self, rows: list[int], sizes: Rows) -> None:
+        if not rows:
+            return
+        cut = self.cut
+        self._rows.extend(rows)
+        self._sizes.append(sizes)
+        cut.n_requests += len(rows)
+        cut.n_bytes += int(sizes.sum())
+        cut.n_tokens_estimated += int(self.limits.tokens_of(sizes).sum())
+        cut.first_row, cut.last_row = self._rows[0], self._rows[-1]
 
     def longest(self) -> int:
-        return int(np.diff(self._offsets, append=self.cut.n_bytes).max())
+        return max(int(sizes.max()) for sizes in self._sizes)
 
     def index(self) -> Rows:
-        return np.array([self._rows, self._offsets], dtype=np.int64)
+        """The rows, and the offsets of their lines."""
+        ends = np.cumsum(np.concatenate(self._sizes))
+        return np.array([self._rows, np.concatenate([[0], ends[:-1]])], dtype=np.int64)
+
+
+def _too_large(n_bytes: int, limit: int) -> str:
+    return f"The request of this row has {n_bytes:,} bytes; a file may have {limit:,}."
 
 
 def index_of(request_file: Path) -> Path:

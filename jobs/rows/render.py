@@ -18,7 +18,7 @@ from jobs.rows.variables import column_of
 
 Columns = Sequence[Mapping[str, Any]]  # the ledger's list: {"key": "c0", "name": header, "variable": …, "type": …}
 ROWS_AT_ONCE = 2_000
-BYTES_AT_ONCE = 8_000_000  # of the needed columns, roughly: wide cells make smaller portions
+BYTES_AT_ONCE = 8_000_000  # of the needed columns and the prompt's own text, roughly: wide cells and long prompts make smaller portions
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def render_portions(
     """
     both = compile_template(system), compile_template(user)
     needed = needed_columns(columns, both)
-    for numbers, batch in read_rows(table, [column["key"] for column in needed], rows, start, stop):
+    for numbers, batch in read_rows(table, [column["key"] for column in needed], rows, start, stop, len(system) + len(user)):
         yield _render(numbers, batch, needed, both)
 
 
@@ -65,14 +65,16 @@ def needed_columns(columns: Columns, templates: Sequence[Template]) -> list[Mapp
 
 
 def read_rows(
-    table: Path, keys: Sequence[str], rows: Path | None = None, start: int = 0, stop: int | None = None
+    table: Path, keys: Sequence[str], rows: Path | None = None, start: int = 0, stop: int | None = None, beside: int = 0
 ) -> Iterator[tuple[list[int], pa.RecordBatch]]:
-    """Portions of the table: the row numbers, and a batch with the columns `keys`."""
+    """Portions of the table: the row numbers, and a batch with the columns `keys`. `beside`: bytes that the caller adds to each row."""
     with pq.ParquetFile(table) as file:
+        size = _portion_size(file, keys, beside)
         if rows is None:
-            yield from _read_range(file, keys, start, file.metadata.num_rows if stop is None else min(stop, file.metadata.num_rows))
+            stop = file.metadata.num_rows if stop is None else min(stop, file.metadata.num_rows)
+            yield from _read_range(file, keys, start, stop, size)
         else:
-            yield from _read_chosen(file, keys, selected_rows(rows)[start:stop])
+            yield from _read_chosen(file, keys, selected_rows(rows)[start:stop], size)
 
 
 def selected_rows(rows: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -82,14 +84,13 @@ def selected_rows(rows: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.asarray(numbers, dtype=np.int64)
 
 
-def _portion_size(file: pq.ParquetFile, keys: Sequence[str]) -> int:
+def _portion_size(file: pq.ParquetFile, keys: Sequence[str], beside: int) -> int:
     """Rows to read at once, fewer where cells are large. A dictionary may hide size, but not more than the cell limit allows."""
     meta = file.metadata
-    if not meta.num_rows or not keys:
-        return ROWS_AT_ONCE
     wanted = [i for i in range(meta.num_columns) if meta.schema.column(i).path.split(".")[0] in set(keys)]
     n_bytes = sum(meta.row_group(g).column(i).total_uncompressed_size for g in range(meta.num_row_groups) for i in wanted)
-    return int(min(ROWS_AT_ONCE, max(16, BYTES_AT_ONCE * meta.num_rows // max(n_bytes, 1))))
+    each = n_bytes / max(meta.num_rows, 1) + beside
+    return int(min(ROWS_AT_ONCE, max(16, BYTES_AT_ONCE // max(each, 1))))
 
 
 def _groups(file: pq.ParquetFile) -> list[tuple[int, int, int]]:
@@ -102,8 +103,7 @@ def _groups(file: pq.ParquetFile) -> list[tuple[int, int, int]]:
     return found
 
 
-def _read_range(file: pq.ParquetFile, keys: Sequence[str], start: int, stop: int) -> Iterator[tuple[list[int], pa.RecordBatch]]:
-    size = _portion_size(file, keys)
+def _read_range(file: pq.ParquetFile, keys: Sequence[str], start: int, stop: int, size: int) -> Iterator[tuple[list[int], pa.RecordBatch]]:
     for number, first, after in _groups(file):
         if after <= start or first >= stop:
             continue
@@ -116,9 +116,8 @@ def _read_range(file: pq.ParquetFile, keys: Sequence[str], start: int, stop: int
 
 
 def _read_chosen(
-    file: pq.ParquetFile, keys: Sequence[str], chosen: np.ndarray[Any, np.dtype[np.int64]]
+    file: pq.ParquetFile, keys: Sequence[str], chosen: np.ndarray[Any, np.dtype[np.int64]], size: int
 ) -> Iterator[tuple[list[int], pa.RecordBatch]]:
-    size = _portion_size(file, keys)
     for number, first, after in _groups(file):
         here = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, after)]
         if not len(here):
@@ -189,11 +188,14 @@ def _texts_of_gap(kind: str, name: str, columns: Columns, cells: Mapping[str, li
     named = (column for column in columns if column["name"] == name)
     column = column_of(columns, name) if kind == "variable" else next(named, None)
     if column is not None:
-        return list(map(text_of, cells[column["key"]]))
+        values = cells[column["key"]]
+        return values if set(map(type, values)) <= {str} else list(map(text_of, values))
     raise TemplateError(f"There is no column “{name}”.")
 
 
 def _check_sizes(texts: list[str], failed: dict[int, TemplateError]) -> None:
+    if max(map(len, texts), default=0) <= 200_000:
+        return
     for i, text in enumerate(texts):
         if len(text) > 200_000:
             try:

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.rows.choose import write_rows
 from jobs.rows.cut import Cut, CutLimits, cut, index_of, line_of, row_of, rows_in
-from jobs.rows.render import render_one, render_rows
+from jobs.rows.render import render_one, render_portions, render_rows
 from jobs.rows.template import TemplateError
 
 COLUMNS = [
@@ -146,6 +146,19 @@ def test_render_rows_gives_the_error_of_a_row(table: Path) -> None:
 
 def test_template_without_columns_still_has_every_row(table: Path) -> None:
     assert list(render_rows(table, COLUMNS, "s", "u")) == [(i, "s", "u") for i in range(N)]
+
+
+def test_a_long_prompt_makes_small_portions(table: Path) -> None:
+    """2,000 rows at once beside a prompt of 200 kB would be 400 MB."""
+    for system, user in (("s" * 400_000, "{{ text }}"), ("s", "u" * 400_000 + "{{ text }}")):
+        portions = list(render_portions(table, COLUMNS, system, user))
+        assert sum(len(portion.rows) for portion in portions) == N
+        assert max(len(portion.rows) * (len(system) + len(user)) for portion in portions) < 9_000_000
+
+
+def test_the_first_row_of_a_file_may_have_more_tokens_than_a_file(table: Path, tmp_path: Path) -> None:
+    cuts = cut_all(table, tmp_path, "{{ text }}", CutLimits(tokens=1, bytes_per_token=1.0))
+    assert [(c.n_requests, c.first_row) for c in cuts] == [(1, i) for i in range(N)]
 
 
 def test_render_one_is_what_the_row_gets() -> None:

@@ -30,6 +30,7 @@ ORDER = [
     "export_csv", "bare_export", "export_jsonl", "export_parquet", "pages", "polls",
 ]  # fmt: skip
 AGAIN = {"read", "bare_read", "bare_prepare", "bare_collect", "export_csv", "bare_export"}  # run twice, the better counts
+AGAIN_APART = {"prepare", "collect_all"}  # likewise, the first time in a copy: they change what they work on
 PEAK_MB, PAGE_MS, SEARCH_MS, LIST_CALLS = 400, 150, 1000, 10
 NAMES = {
     "read": "ingest", "upload": "ingest, copied and profiled", "prepare": "prepare", "collect_all": "collect", "settle_all": "settle",
@@ -56,7 +57,7 @@ class Command(BaseCommand):
         try:
             found = {}
             for name in ORDER:
-                found[name] = _run(name, folder, options["rows"], 1 if options["once"] or name not in AGAIN else 2)
+                found[name] = _run(name, folder, options["rows"], options["once"])
                 self.stderr.write(f"{name}: {_short(found[name])}")
             text = "\n".join(_report(found, options["rows"]))
         finally:
@@ -78,8 +79,13 @@ def _part(name: str, folder: Path, n_rows: int) -> dict[str, Any]:
     return {**done, "peak_mb": max(peaks)}
 
 
-def _run(name: str, folder: Path, n_rows: int, times: int) -> dict[str, Any]:
-    tries = [_one(name, folder, n_rows) for _ in range(times)]
+def _run(name: str, folder: Path, n_rows: int, once: bool) -> dict[str, Any]:
+    tries = []
+    if name in AGAIN_APART and not once:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="batchui-bench-again-") as copy:
+            shutil.copytree(folder, copy, dirs_exist_ok=True)
+            tries.append(_one(name, Path(copy), n_rows))
+    tries += [_one(name, folder, n_rows) for _ in range(2 if name in AGAIN and not once else 1)]
     return min(tries, key=lambda each: each.get("seconds", 0.0))
 
 
