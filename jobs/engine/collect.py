@@ -31,6 +31,7 @@ from jobs.providers.lines import split_glued
 from jobs.providers.registry import abilities_of, decoder_for, plain_decoder_for
 from jobs.rows.cut import custom_id_of, custom_ids, rows_in
 from jobs.rows.files import write_whole
+from jobs.rows.memory import give_back
 from jobs.rows.outcomes import OutcomeWriter
 from jobs.rows.schema import FENCED, nodder, unfenced, validator
 from jobs.words import BatchState, Cause, Lane, OutcomeKind
@@ -40,7 +41,7 @@ GONE = "gone"  # a file in the results folder: the provider had thrown the resul
 NO_FILES_TRIES = 4
 ANSWERED = (OutcomeKind.SUCCEEDED, OutcomeKind.INVALID)
 PORTION = 10_000
-PORTION_BYTES = 32_000_000  # of result lines: embeddings have tens of kilobytes each
+PORTION_BYTES = 8_000_000  # of result lines: embeddings have tens of kilobytes each
 TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens")
 LINE = (
     "_row",
@@ -141,6 +142,7 @@ def collect(batch: Batch, lease: Lease) -> None:
                 writer.add(portion)
         if (left or gathering.strays.get("unreadable")) and not second_look.settles(batch, lease, left):
             return
+    give_back()
     crash.point("after parquet")
     close_with(batch, lease, BatchState.SETTLED, strays=gathering.strays, provisional=False)
     crash.point("after settled")

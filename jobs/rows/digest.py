@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 
-from jobs.rows.duck import connect
+from jobs.rows.duck import connect_once
 from jobs.rows.files import publish
 from jobs.rows.memory import give_back
+from jobs.rows.portions import bytes_each, rows_at_once
 
 VERSION = 1  # of what stands in a digest
 LEAST_ROWS = 20_000  # below, the answers themselves are quick enough to read
@@ -29,7 +31,7 @@ MOST_FIELDS = 32
 MOST_TEXT = 100  # characters of a value that is kept to be filtered by; labels are kept whole
 MOST_BYTES = 2_000_000_000  # of a file on disk: above, a search takes the slow way rather than twice the disk
 BETWEEN = "\x1f"  # between the texts that a search looks through; a needle that has it takes the slow way
-ROW_GROUP = 20_480
+ROW_GROUP, GROUP_BYTES = 20_480, 24_000_000  # rows and, where they are long, about so many bytes: a group is held in memory
 WHOLE = ("label", "boolean")  # types whose values are few and counted
 _STALE = 3600.0  # seconds
 Fields = tuple[tuple[str, str], ...]  # (name, type) as of `schema.fields`
@@ -85,11 +87,13 @@ def _made(file: Path, what: str, how: Any, sql: Callable[[], tuple[str, list[Any
 
 def _write(file: Path, target: Path, sql: str, params: list[Any]) -> None:
     _sweep(target)
+    give_back()  # what other work has left is not to be added to what this takes
     part = target.with_name(f"{target.name}.{os.getpid()}.part")  # two processes may make the same: each its own, and either will do
     try:
-        with connect([file.parent]) as db:
+        with connect_once([file.parent]) as db:
             quoted = str(part.resolve()).replace("'", "''")
-            db.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})", [*params, str(file)])
+            size = rows_at_once(GROUP_BYTES, bytes_each(pq.read_metadata(file)), 2_048, ROW_GROUP)
+            db.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {size})", [*params, str(file)])
         publish(part, target)
     finally:
         part.unlink(missing_ok=True)

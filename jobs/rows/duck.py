@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,19 @@ def connect(folders: Iterable[Path]) -> duckdb.DuckDBPyConnection:
     return _opened(os.getpid(), tuple(sorted({str(folder.resolve()) for folder in folders}))).cursor()
 
 
+@contextmanager
+def connect_once(folders: Iterable[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """As `connect`, for work that takes much memory: none of it is kept afterwards."""
+    with _open(tuple(sorted({str(folder.resolve()) for folder in folders}))) as db:
+        yield db
+
+
 @lru_cache(maxsize=4)
 def _opened(process: int, folders: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
+    return _open(folders)
+
+
+def _open(folders: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
     config: dict[str, Any] = {
         "memory_limit": MEMORY,
         "threads": THREADS,

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from jobs.rows.cells import plain_values
 from jobs.rows.files import written_beside
 from jobs.rows.outcomes import SCHEMA, pico_of, standings
+from jobs.rows.portions import bytes_each
 from jobs.rows.query import RowFiles
 from jobs.rows.render import Columns, read_rows, selected_rows
 from jobs.rows.values import JsonFloat, text_of, to_json
@@ -32,6 +33,7 @@ from jobs.words import PENDING
 OURS = ("_row", "_outcome", "_cause", "_message", "_answer", "_attempts", "_input_tokens", "_output_tokens", "_cost")
 # What a spreadsheet would run: after spaces and quotes one of = + - @ (also full-width), or a control character in front.
 _FORMULA = "^[\\s\"']*[=+@＝＋－＠-]|^'*[\\t\\r\\n]"
+CELL_BYTES = 60  # of a Python value beside its text: what tables of hundreds of columns take most of
 _DEEPEST = 100  # levels of an answer whose fields get columns of their own
 _NUMBER = r"^\s*[+-]?(\d[\d,. ]*|[.,]\d+)([eE][+-]?\d+)?\s*%?\s*$"
 
@@ -141,7 +143,7 @@ def _portions(export: Export, at_least_one: bool = False) -> Iterator[tuple[pa.R
 
 def _read(export: Export, keys: list[str]) -> Iterator[tuple[list[int], pa.RecordBatch]]:
     at = 0
-    for numbers, batch in read_rows(export.files.table, ["_row", *keys]):
+    for numbers, batch in read_rows(export.files.table, ["_row", *keys], beside=_answer_bytes(export) + len(keys) * CELL_BYTES):
         if export.rows is None:
             yield numbers, batch
             continue
@@ -150,6 +152,12 @@ def _read(export: Export, keys: list[str]) -> Iterator[tuple[list[int], pa.Recor
         at = after
         if len(wanted):
             yield wanted.tolist(), batch.take(pa.array(wanted - numbers[0]))
+
+
+def _answer_bytes(export: Export) -> float:
+    """Bytes that the answers add to a row: they stand there once whole, and once in the fields of the schema."""
+    files = [*([export.files.base] if export.files.base else []), *(path for _, path in export.files.newer)]
+    return max((bytes_each(pq.read_metadata(path), ["answer"]) for path in files), default=0.0) * (2 if export.fields else 1)
 
 
 def _settled(table: pa.Table, busy: Sequence[tuple[int, np.ndarray[Any, np.dtype[np.int64]]]]) -> pa.Table:

@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.rows.memory import give_back
+from jobs.rows.portions import bytes_each, rows_at_once
+
 ROW_GROUP = 10_000
 ROW_GROUP_BYTES = 16_000_000
 # Few different values in a row group: stored once each. (Arrow stores plainly after all where a dictionary grows too large.)
@@ -60,7 +63,10 @@ class TableWriter:
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=ROW_GROUP)
+        large = self._n_bytes >= ROW_GROUP_BYTES
         self._waiting, self._n, self._n_bytes = [], 0, 0
+        if large:  # rows are long: what Arrow keeps for later would soon be many times what it uses
+            give_back()
 
 
 class _Source:
@@ -72,9 +78,8 @@ class _Source:
             meta = file.metadata
             self.n_rows = meta.num_rows
             self.first = int(next(file.iter_batches(batch_size=1, columns=["_row"])).column(0)[0].as_py()) if meta.num_rows else 0
-            n_bytes = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
         # At most a row group's worth of rows, fewer where answers are long.
-        self._size = int(min(ROW_GROUP, max(64, _AT_ONCE_BYTES * meta.num_rows // max(n_bytes, 1))))
+        self._size = rows_at_once(_AT_ONCE_BYTES, bytes_each(meta), 4, ROW_GROUP)
         self._batches: Iterator[pa.RecordBatch] | None = None
         self.waiting: pa.Table | None = None
         self.rows: np.ndarray[tuple[int], np.dtype[np.int64]] = np.zeros(0, dtype=np.int64)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.rows.files import written_beside
+from jobs.rows.memory import give_back
 from jobs.rows.merge import ROW_GROUP, SortedMerge, TableWriter
 
 MONEY = pa.decimal128(24, 12)
@@ -47,7 +48,7 @@ SCHEMA = pa.schema(
 )
 UNKNOWN_PRICE = -1  # in the pico-dollar columns that a writer takes
 MESSAGE_LENGTH = 2_000
-SPILL_BYTES = 64_000_000
+SPILL_BYTES = 24_000_000
 _DEFAULTS: dict[str, Any] = {
     "cause": None, "message": "", "answer": None, "finish": "", "model": "", "request_id": "", "tier": 0, "billed": "unpaid",
     "cost": 0, "realtime": 0, "attempts": 1, "batch": "", "raw_file": -1, "raw_offset": -1, "raw_length": -1, **dict.fromkeys(TOKENS, 0),
@@ -171,6 +172,7 @@ class OutcomeWriter:
         self._runs.append(run)
         with TableWriter(run, SCHEMA, row_group_bytes=1_000_000) as out:
             out.write(self._sorted())
+        give_back()  # rows are long: what is kept for later would be added to what the merge needs
 
     def _finish(self) -> None:
         if self._runs and self._tables:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.rows.cells import plain_values
+from jobs.rows.portions import bytes_each, rows_at_once
 from jobs.rows.template import ROW, Template, TemplateError, compile_template, within_limit
 from jobs.rows.values import text_of, walkable
 from jobs.rows.variables import column_of
@@ -65,11 +66,12 @@ def needed_columns(columns: Columns, templates: Sequence[Template]) -> list[Mapp
 
 
 def read_rows(
-    table: Path, keys: Sequence[str], rows: Path | None = None, start: int = 0, stop: int | None = None, beside: int = 0
+    table: Path, keys: Sequence[str], rows: Path | None = None, start: int = 0, stop: int | None = None, beside: float = 0
 ) -> Iterator[tuple[list[int], pa.RecordBatch]]:
     """Portions of the table: the row numbers, and a batch with the columns `keys`. `beside`: bytes that the caller adds to each row."""
     with pq.ParquetFile(table) as file:
-        size = _portion_size(file, keys, beside)
+        # A dictionary may hide size, but not more than the cell limit allows.
+        size = rows_at_once(BYTES_AT_ONCE, bytes_each(file.metadata, keys) + beside, 16, ROWS_AT_ONCE)
         if rows is None:
             stop = file.metadata.num_rows if stop is None else min(stop, file.metadata.num_rows)
             yield from _read_range(file, keys, start, stop, size)
@@ -82,15 +84,6 @@ def selected_rows(rows: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
     with pq.ParquetFile(rows) as file:
         numbers = file.read(columns=["_row"]).column(0).to_numpy()
     return np.asarray(numbers, dtype=np.int64)
-
-
-def _portion_size(file: pq.ParquetFile, keys: Sequence[str], beside: int) -> int:
-    """Rows to read at once, fewer where cells are large. A dictionary may hide size, but not more than the cell limit allows."""
-    meta = file.metadata
-    wanted = [i for i in range(meta.num_columns) if meta.schema.column(i).path.split(".")[0] in set(keys)]
-    n_bytes = sum(meta.row_group(g).column(i).total_uncompressed_size for g in range(meta.num_row_groups) for i in wanted)
-    each = n_bytes / max(meta.num_rows, 1) + beside
-    return int(min(ROWS_AT_ONCE, max(16, BYTES_AT_ONCE // max(each, 1))))
 
 
 def _groups(file: pq.ParquetFile) -> list[tuple[int, int, int]]:

@@ -353,6 +353,16 @@ def test_fields_of_answers_keep_their_numbers_and_deep_ones_do_no_harm(tmp_path:
     ]  # fmt: skip
 
 
+def test_long_answers_and_many_columns_make_small_chunks(tmp_path: Path) -> None:
+    """An answer that is an embedding has tens of kilobytes: two thousand at once took 700 MB."""
+    cells = [pa.array([f"row {i}" for i in range(300)])]
+    answers = [json.dumps({"text": f"{i}" + "x" * 100_000}) for i in range(300)]
+    export = small(tmp_path, cells, ["c"], ["text"], answers)
+    chunks = list(csv_chunks(export))
+    assert max(map(len, chunks)) < 12_000_000
+    assert [line[0] for line in csv.reader(io.StringIO(b"".join(chunks).decode()))] == ["c", *(f"row {i}" for i in range(300))]
+
+
 def test_half_a_character_in_an_answer_is_a_question_mark_in_its_field(tmp_path: Path) -> None:
     answers = ['{"x": "a\\ud800"}', '{"x": ["\\udc00b"]}']
     export = small(tmp_path, [pa.array(["t"] * 2)], ["t"], ["text"], answers, fields=["x"])
