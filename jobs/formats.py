@@ -9,7 +9,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 UNKNOWN = "–"
 
 _COMPACT = ((Decimal(10) ** 12, "T"), (Decimal(10) ** 9, "B"), (Decimal(10) ** 6, "M"), (Decimal(10) ** 3, "k"))
-_CENT = Decimal("0.01")
+_TRACE = Decimal("0.0001")
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -61,7 +61,7 @@ def usd(value: Decimal | None, places: int | None = None) -> str:
 
 
 def usd_range(low: Decimal | None, high: Decimal | None) -> str:
-    """A range of dollars, outwards: "$41–47" from $20 on, "$1.90–2.40" below, "$0.0421–0.0503" under $1, "under $0.01" for a trace;
+    """A range of dollars, outwards: "$41–47" from $20 on, "$1.90–2.40" below, "$0.0021–0.0042" under $1, "under $0.0001" for a trace;
     "up to $0.0300" where the lower end is none that could be shown."""
     if low is None and high is None:
         return UNKNOWN
@@ -69,8 +69,8 @@ def usd_range(low: Decimal | None, high: Decimal | None) -> str:
         return f"{usd(low)} or more"
     if low is None:
         return f"at most {usd(high)}"
-    if 0 <= low <= high < _CENT and high:
-        return f"under {usd(_CENT, 2)}"
+    if 0 <= low <= high < _TRACE and high:
+        return f"under {usd(_TRACE)}"
     places = 0 if high >= 20 else usd_places([high])
     first, last = _places(low, places, ROUND_FLOOR), _places(high, places, ROUND_CEILING)
     if first == last:
@@ -79,15 +79,13 @@ def usd_range(low: Decimal | None, high: Decimal | None) -> str:
 
 
 def usd_most(amount: Decimal) -> str:
-    """An upper bound: rounded up, with the digits that the upper end of a range has: "$68", "$2.40", "$0.01" for a trace."""
-    if 0 < amount < _CENT:
-        return usd(_CENT, 2)
+    """An upper bound: rounded up, with the digits that the upper end of a range has: "$68", "$2.40", "$0.0042"."""
     places = 0 if amount >= 20 else usd_places([amount])
     return usd(_places(amount, places, ROUND_CEILING), places) if amount else "$0"
 
 
 def about(amount: str) -> str:
-    """An estimate in a sentence: "about $41–47"; "under $0.01" and "up to $0.03" say as much already."""
+    """An estimate in a sentence: "about $41–47"; "under $0.0001" and "up to $0.03" say as much already."""
     return amount if amount.startswith(("under", "up to", "at most")) else f"about {amount}"
 
 

@@ -41,12 +41,13 @@ NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
         (f.usd_range(Decimal("41.4"), Decimal("46.2")), "$41–47"),
         (f.usd_range(Decimal("1.901"), Decimal("2.391")), "$1.90–2.40"),
         (f.usd_range(Decimal("0.0421"), Decimal("0.05")), "$0.0421–0.0500"),
-        (f.usd_range(Decimal("0.0042"), Decimal("0.005")), "under $0.01"),
-        (f.usd_range(Decimal(0), Decimal("0.00001")), "under $0.01"),
+        (f.usd_range(Decimal("0.0042"), Decimal("0.005")), "$0.0042–0.0050"),
+        (f.usd_range(Decimal(0), Decimal("0.00001")), "under $0.0001"),
+        (f.usd_range(Decimal("0.00002"), Decimal("0.0003")), "up to $0.0003"),
         (f.usd_range(Decimal("0.00002"), Decimal("0.03")), "up to $0.0300"),
         (f.usd_range(Decimal(0), Decimal("1.5")), "up to $1.50"),
         (f.about("$41–47"), "about $41–47"),
-        (f.about("under $0.01"), "under $0.01"),
+        (f.about("under $0.0001"), "under $0.0001"),
         (f.usd_range(Decimal(5), Decimal(5)), "$5.00"),
         (f.usd_range(Decimal(0), Decimal(0)), "$0"),
         (f.usd_range(None, None), "–"),
@@ -107,7 +108,15 @@ def test_a_shown_range_holds_the_real_one(one: Decimal, two: Decimal) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "words"),
-    [("67.12", "$68"), ("1234567.01", "$1,234,568"), ("2.391", "$2.40"), ("0.03001", "$0.0301"), ("0.0001", "$0.01"), ("0", "$0")],
+    [
+        ("67.12", "$68"),
+        ("1234567.01", "$1,234,568"),
+        ("2.391", "$2.40"),
+        ("0.03001", "$0.0301"),
+        ("0.0001", "$0.0001"),
+        ("0.00001", "$0.0001"),
+        ("0", "$0"),
+    ],
 )
 def test_an_upper_bound_is_one_number_rounded_up(amount: str, words: str) -> None:
     assert f.usd_most(Decimal(amount)) == words

@@ -212,7 +212,7 @@ def test_try_shows_rendered_rows_with_tokens(client: Any, people: Any, draft: Jo
     part = client.get(f"{at(draft, 'try')}?n=3&how=first", headers=HTMX)
     assert [row.rendered.user for row in part.context["rows"]] == [f"Sort: Where is parcel {n}?" for n in range(3)]
     assert all(row.tokens > 5 for row in part.context["rows"])
-    assert "Try 3 rows now, under $0.01" in part.content.decode()
+    assert "Try 3 rows now, under $0.0001" in part.content.decode()
     assert len(client.get(f"{at(draft, 'try')}?n=999&how=x", headers=HTMX).context["rows"]) == 20
     named = client.get(f"{at(draft, 'try')}?how=chosen&rows=3,+7-8,+99", headers=HTMX)
     assert [row.rendered.row for row in named.context["rows"]] == [2, 6, 7]
@@ -250,7 +250,7 @@ def test_review_says_the_act_and_keeps_the_terms(client: Any, people: Any, draft
     login(client, people.analyst)
     page = client.get(at(draft, "review"))
     bill = page.context["bill"]
-    assert bill.button == f"Launch 40 rows, {bill.range}" == "Launch 40 rows, under $0.01"
+    assert bill.button == f"Launch 40 rows, about {bill.range}" == "Launch 40 rows, about $0.0001–0.0007"
     assert bill.button in page.content.decode()
     with django_assert_max_num_queries(12):
         client.get(at(draft, "review"))
