@@ -44,6 +44,8 @@ def _launch(plan: Plan, user: User | None, draft: Job | None, token: str) -> Job
     if found := problems_of(plan):
         raise BadInput(found[0])
     tried = _tries_of(draft)
+    if draft is not None:  # a try may have ended since the page read the draft: its answers are paid, and not bought again
+        draft.refresh_from_db(fields=["n_settled_rounds", "paid_usd"])
     chosen = pilot.rest(draft, plan) if draft else None
     if chosen is not None and draft is not None and draft.dataset_version_id != plan.dataset_version.pk:
         raise BadInput("Rows of another dataset were tried in this draft.", "Start a new job for this dataset.")
