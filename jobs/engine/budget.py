@@ -58,7 +58,8 @@ def reserve_of(round_: Round, n_requests: int, n_tokens: int, longest: int | Non
 
 
 def month_start(now: datetime | None = None) -> datetime:
-    return (now or timezone.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    """The first midnight of the month, by the time zone that the pages count their months in."""
+    return timezone.localtime(now).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def spent_this_month(workspace: Workspace) -> Decimal:

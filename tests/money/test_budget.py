@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from jobs.engine.estimates import estimate_for, sample_of
 from jobs.engine.launch import Plan, launch
 from jobs.errors import BadInput
 from jobs.models import Batch, Connection, Job, Membership
+from jobs.queries.costs import bounds
 from jobs.words import BatchState, JobState, Lane, Role
 from tests.jobs import make_connection, make_dataset, make_prompt, settled
 
@@ -141,6 +143,16 @@ def test_sandbox_beside_a_real_connection_is_not_held_against_the_months_cap(pla
     job = settled(launch(plan, people.owner))
     assert (job.state, job.paid_usd > 0) == (JobState.COMPLETED, True)
     assert (budget.spent_this_month(people.home), budget.committed(people.home)) == (0, 0)
+
+
+def test_the_caps_month_is_that_of_the_pages(settings: Any) -> None:
+    """By the clock of the deployment, not by UTC: on the last evening of a month the cap must not be fresh already. With summer time."""
+    settings.TIME_ZONE = "America/New_York"
+    evening = datetime(2026, 12, 1, 1, 0, tzinfo=UTC)  # 30 November, 20:00
+    assert budget.month_start(evening) == bounds("month", evening)[0] == datetime(2026, 11, 1, 4, 0, tzinfo=UTC)
+    settings.TIME_ZONE = "Asia/Tokyo"
+    morning = datetime(2026, 12, 31, 22, 0, tzinfo=UTC)  # 1 January, 07:00
+    assert budget.month_start(morning) == bounds("month", morning)[0] == datetime(2026, 12, 31, 15, 0, tzinfo=UTC)
 
 
 def test_a_jobs_own_cap_holds_on_the_sandbox_too(plan: Plan, people: Any) -> None:
