@@ -90,6 +90,11 @@ def choose_model(draft: Job, connection: Connection, model: str, changes: dict[s
     return _change(draft, connection=connection, model=model, lane=lane, draft={**draft.draft, "changes": changes})
 
 
+def choose_params(draft: Job, changes: dict[str, Any]) -> Job:
+    """Keep parameters as they are typed, before a model is chosen for them; `changes` as in `choose_model`."""
+    return _change(draft, draft={**draft.draft, "changes": changes})
+
+
 def choose_terms(draft: Job, *, name: str, lane: str, max_attempts: int, cap_usd: Decimal | None) -> Job:
     named = {"named": True} if name != name_of(draft.dataset_version, draft.prompt_version) else {}
     kept = {k: v for k, v in draft.draft.items() if k != "named"}

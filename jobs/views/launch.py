@@ -10,7 +10,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
@@ -176,10 +176,14 @@ def _first_row(request: HttpRequest, table: DatasetVersion, version: PromptVersi
 @require_http_methods(["GET", "POST"])
 @step
 def model(request: HttpRequest, draft: Job) -> HttpResponse:
-    """Which model, with what each would cost. The page comes at once, the table (htmx) when it is counted."""
+    """Which model, with what each would cost. The page comes at once, the table (htmx) when it is counted; htmx posts what is typed."""
     if draft.dataset_version is None or draft.prompt_version is None:
         return redirect("launch", pk=draft.pk)
     params = drafts.params_of(draft)
+    if request.method == "POST" and wants_part(request):
+        _keep_params(draft, draft.prompt_version, ModelForm(request.POST))
+        request.GET = _table_query(request.POST)  # type: ignore[assignment]  # what the links of the table go on from
+        return render(request, "jobs/_launch_models.html", {**_model_table(draft, request.GET), "draft": draft})
     if request.method == "POST":
         form = ModelForm(request.POST, initial=ModelForm.initial_of(params))
         if form.is_valid() and _choose_model(request, draft, form):
@@ -187,13 +191,12 @@ def model(request: HttpRequest, draft: Job) -> HttpResponse:
         query = f"pick={quote(form.data.get('pick', ''))}"
         return page(request, draft, "model", {"form": form, "query": query, **_connections(draft, form)}, 422)
     if wants_part(request) or request.GET.get("now"):
-        table = _model_table(request, draft)
+        table = _model_table(draft, request.GET)
         if wants_part(request):
             return render(request, "jobs/_launch_models.html", {**table, "draft": draft})
     else:
         table = {}
-    tried = {name: request.GET[name] for name in ("max_output_tokens", "temperature", "other") if name in request.GET}
-    form = ModelForm(initial={**ModelForm.initial_of(params), **tried})
+    form = ModelForm(initial=ModelForm.initial_of(params))
     return page(request, draft, "model", {"form": form, "query": request.GET.urlencode(), **_connections(draft, form), **table})
 
 
@@ -223,14 +226,22 @@ def _choose_model(request: HttpRequest, draft: Job, form: ModelForm) -> bool:
     return not wrong
 
 
-def _model_table(request: HttpRequest, draft: Job) -> dict[str, Any]:
-    """The table of models as the URL asks for it; parameters that are being tried out count, but are not kept."""
-    form = ModelForm(request.GET)
+def _keep_params(draft: Job, version: PromptVersion, form: ModelForm) -> None:
+    """Keep what is typed, once all of it can be read."""
     form.is_valid()
-    if "max_output_tokens" in request.GET and draft.prompt_version:
-        tried = ModelForm.changes(draft.prompt_version.params, form.params())
-        draft.draft = {**draft.draft, "changes": tried}
-    get = request.GET
+    if not form.errors.keys() & {"max_output_tokens", "temperature", "other"}:
+        drafts.choose_params(draft, ModelForm.changes(version.params, form.params()))
+
+
+def _table_query(post: QueryDict) -> QueryDict:
+    """What the table is asked for, without the parameters that the draft has."""
+    query = QueryDict(mutable=True)
+    query.update({name: str(post[name]) for name in ("q", "connection", "show", "now", "pick") if post.get(name)})
+    return query
+
+
+def _model_table(draft: Job, get: QueryDict) -> dict[str, Any]:
+    """The table of models as `get` asks for it, priced with the draft's parameters."""
     wanted = tables.Wanted(get.get("q", ""), get.get("connection", ""), get.get("show", ""), get.get("sort", "cost"), get.get("pick", ""))
     try:
         found = offers.offers_of(draft)

@@ -187,12 +187,18 @@ def test_model_table_counts_once_and_follows_the_limit_and_overrides(
     client: Any, people: Any, draft: Job, django_assert_max_num_queries: Any
 ) -> None:
     login(client, people.analyst)
-    before = client.get(f"{at(draft, 'model')}?max_output_tokens=50", headers=HTMX).context["table"].lines[0].offer.cost
+    before = client.post(at(draft, "model"), {"max_output_tokens": "50"}, headers=HTMX).context["table"].lines[0].offer.cost
     assert Job.objects.get().draft["counts"]["n_failed"] == 0
-    with django_assert_max_num_queries(12):
-        after = client.get(f"{at(draft, 'model')}?max_output_tokens=500", headers=HTMX).context["table"].lines[0].offer.cost
-    assert after > before
-    assert drafts.changes_of(Job.objects.get()) == {}  # trying a limit out keeps nothing
+    with django_assert_max_num_queries(13):
+        part = client.post(at(draft, "model"), {"max_output_tokens": "500", "q": "gpt", "connection": ""}, headers=HTMX)
+    assert part.context["table"].lines[0].offer.cost > before
+    assert "q=gpt" in part.content.decode()  # the links of the table keep its filters …
+    assert "max_output_tokens" not in part.content.decode()  # … and leave to the draft what is the draft's
+    assert drafts.changes_of(Job.objects.get()) == {"max_output_tokens": 500}  # who leaves and comes back finds what was typed
+    for wrong in ({"max_output_tokens": "7", "other": "{"}, {"max_output_tokens": "-7"}, {"temperature": "0,5"}):
+        client.post(at(draft, "model"), wrong, headers=HTMX)
+        assert drafts.changes_of(Job.objects.get()) == {"max_output_tokens": 500}
+    client.post(at(draft, "model"), {"max_output_tokens": "50"}, headers=HTMX)
     PriceOverride.objects.create(
         workspace=people.home, kind="openai", model=MODEL, prices={"input": "0", "output": "0", "batch_discount": "0.5"}
     )
