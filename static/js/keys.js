@@ -14,10 +14,11 @@ function follow(selector) {
   return true;
 }
 
+// While a drawer is open its keys are its own: those of the list behind would turn pages that nobody sees.
 function inDrawer(key) {
-  if (["J", "ArrowRight"].includes(key)) return follow("dialog[data-drawer] [data-next]");
-  if (["K", "ArrowLeft"].includes(key)) return follow("dialog[data-drawer] [data-previous]");
-  return false;
+  if (["j", "J", "ArrowRight"].includes(key)) return follow("dialog[data-drawer] [data-next]") || key === "j";
+  if (["k", "K", "ArrowLeft"].includes(key)) return follow("dialog[data-drawer] [data-previous]") || key === "k";
+  return ["[", "]", "x", "X"].includes(key);
 }
 
 function act(event) {

@@ -88,6 +88,14 @@ def test_refused_with_words(as_owner: Any, people: Any, sandbox: Any, two: tuple
     assert get(as_owner, *two, page="999").context["found"].number == 1
 
 
+def test_the_button_asks_for_two(as_owner: Any, two: tuple[Job, Job]) -> None:
+    for jobs in ((), two[:1]):
+        response = get(as_owner, *jobs, go="1")
+        assert response.status_code == 422
+        assert "Fewer than two jobs are ticked. Tick the jobs to compare." in response.content.decode()
+    assert get(as_owner, *two, go="1").status_code == get(as_owner).status_code == 200
+
+
 def test_others_get_404(client: Any, as_owner: Any, people: Any, sandbox: Any, two: tuple[Job, Job]) -> None:
     assert get(as_owner, two[0], uuid4()).status_code == 404
     away = make_job(
