@@ -64,10 +64,16 @@ def _stop_cutting(draft: Job) -> bool:
         lease.release(timezone.now())
 
 
+def hold_still(draft: Job) -> None:
+    """Wait for a try or a launch that is being written at this moment, and let none begin; inside the transaction that decides by them."""
+    Job.objects.select_for_update().filter(pk=draft.pk).first()
+
+
 def end_draft(draft: Job) -> None:
     """Put a draft away whose rows were tried: cancelled, once nothing of it runs any more."""
     now = timezone.now()
     with transaction.atomic():
+        hold_still(draft)
         mine = Job.objects.filter(pk=draft.pk, state=JobState.DRAFT)
         if not draft.rounds.exclude(state=RoundState.SETTLED).exists():
             mine.update(state=JobState.CANCELLED, finished_at=now, version=F("version") + 1)

@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import F
 
-from jobs.engine.cancel import end_draft
+from jobs.engine.cancel import end_draft, hold_still
 from jobs.engine.proposals import Plan, new_token, problems_of
 from jobs.errors import BadInput
 from jobs.models import Connection, DatasetVersion, Job, PromptVersion, Workspace
@@ -63,9 +64,11 @@ def start_like(job: Job, user: User) -> Job:
 
 def choose_data(draft: Job, version: DatasetVersion) -> Job:
     """Raises BadInput where rows of another table were tried already: their answers cannot be kept beside other rows."""
-    if version.pk != draft.dataset_version_id and draft.rounds.exists():
-        raise BadInput("Rows of another dataset were tried in this draft.", "Start a new job for this dataset.")
-    return _change(draft, dataset_version=version, n_rows=version.n_rows, name=_renamed(draft, version, draft.prompt_version))
+    with transaction.atomic():
+        hold_still(draft)
+        if version.pk != draft.dataset_version_id and draft.rounds.exists():
+            raise BadInput("Rows of another dataset were tried in this draft.", "Start a new job for this dataset.")
+        return _change(draft, dataset_version=version, n_rows=version.n_rows, name=_renamed(draft, version, draft.prompt_version))
 
 
 def choose_prompt(draft: Job, prompt: PromptVersion) -> Job:
@@ -108,10 +111,12 @@ def keep(draft: Job, **values: Any) -> Job:
 
 def discard(draft: Job) -> None:
     """Throw a draft away. One whose rows were tried has cost money: it stays in the list, cancelled. A launched job is left alone."""
-    if draft.rounds.exists():
-        end_draft(draft)
-    else:
-        Job.objects.filter(pk=draft.pk, state=JobState.DRAFT).delete()
+    with transaction.atomic():
+        hold_still(draft)
+        if draft.rounds.exists():
+            end_draft(draft)
+        else:
+            Job.objects.filter(pk=draft.pk, state=JobState.DRAFT).delete()
 
 
 def changes_of(draft: Job) -> dict[str, Any]:
