@@ -23,6 +23,8 @@ from jobs.providers.base import Limits
 from jobs.providers.http import check_base_url
 from jobs.words import CLOSED, BatchState, JobState, ProviderKind, RoundState
 
+CHOSEN = ("name", "kind", "base_url", "is_sandbox", "limits", "delete_remote_files")
+OF_THE_KEY = ("sealed_key", "key_hint", "key_fingerprint", "problem")
 _KEY = re.compile(r"[\x21-\x7e]{1,500}\Z")
 
 
@@ -84,7 +86,8 @@ def save_connection(
             learned.learn(connection, lambda _: news)
         if Connection.objects.filter(workspace=workspace, name=name).exclude(pk=connection.pk).exists():
             raise BadInput(f"There is a connection “{name}” already.", "Choose another name.")
-        connection.save()
+        # What the engine writes there meanwhile stays: whose turn a create is, what is wrong, what was learned.
+        connection.save(update_fields=None if made else [*CHOSEN, *(OF_THE_KEY if key else ())])
         if key and not made:  # what waits for a key that works goes on now
             connection.batches.exclude(state__in=CLOSED).filter(next_look_at__gt=timezone.now()).update(next_look_at=timezone.now())
             transaction.on_commit(lambda: nudge("connection", connection.pk))

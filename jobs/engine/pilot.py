@@ -17,7 +17,7 @@ from jobs.costs.estimate import Estimate, estimate_from_usage
 from jobs.costs.prices import Usage
 from jobs.engine import audit_log, direct_files, history, places, tally
 from jobs.engine.estimates import timed
-from jobs.engine.lease import Lease
+from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
 from jobs.engine.proposals import Plan, problems_of
 from jobs.engine.pump import nudge
@@ -88,6 +88,8 @@ def start(draft: Job, user: User | None, plan: Plan, rows: list[int], *, token: 
         if draft.rounds.exists() and draft.dataset_version_id != plan.dataset_version.pk:
             raise BadInput("Rows of another dataset were tried in this draft.", "Start a new job for this dataset.")
         return _add(draft, user, plan, wanted, token, lease)
+    except LostLease as error:
+        raise BadInput("The draft was launched or thrown away meanwhile.") from error
     finally:
         lease.release(timezone.now())
 

@@ -8,9 +8,12 @@ import pytest
 from django.utils import timezone
 
 from jobs.engine import pilot
+from jobs.engine.connections import save_connection
 from jobs.engine.drive import step
 from jobs.engine.launch import Plan, launch, new_token
-from jobs.models import Batch, Job
+from jobs.engine.lease import claim
+from jobs.errors import BadInput
+from jobs.models import Batch, Connection, Job
 from jobs.words import JobState, RoundState
 from tests.jobs import make_connection, make_dataset, make_prompt, settled
 from tests.money.tools import executed_rows
@@ -41,3 +44,30 @@ def test_a_try_that_ends_while_the_launch_page_is_at_work_is_not_paid_again(plan
     assert (job.state, job.n_succeeded, job.counts["pending"]) == (JobState.COMPLETED, 12, 0)
     assert executed_rows(sandbox) == dict.fromkeys(executed_rows(sandbox), 1)
     assert sum(executed_rows(sandbox).values()) == 12
+
+
+def test_a_connection_that_is_saved_keeps_the_turn_of_a_create_that_began_meanwhile(people: Any, sandbox: Any, data_folder: Any) -> None:
+    """Where creates go one at a time their turn is the connection's lease."""
+    made = make_connection(people.home, people.owner, sandbox)
+    as_read = Connection.objects.get(pk=made.pk)  # by the page
+    turn = claim(Connection, made.pk)
+    assert turn is not None
+    Connection.objects.filter(pk=made.pk).update(problem="the key was not accepted")
+    save_connection(people.home, people.owner, name="Other", kind="openai", base_url=made.base_url, connection=as_read, by_operator=True)
+    made.refresh_from_db()
+    assert (made.name, made.problem) == ("Other", "the key was not accepted")
+    assert claim(Connection, made.pk) is None
+    turn.write()
+
+
+def test_a_try_of_a_draft_that_is_launched_meanwhile_is_refused_in_words(plan: Plan, people: Any, monkeypatch: Any) -> None:
+    draft = Job.objects.create(workspace=plan.workspace, name="Draft", launch_token=new_token(), created_by=people.owner)
+    really = pilot.standing_of
+
+    def launched_meanwhile(job: Job) -> Any:
+        launch(plan, people.owner, Job.objects.get(pk=draft.pk))
+        return really(job)
+
+    monkeypatch.setattr(pilot, "standing_of", launched_meanwhile)
+    with pytest.raises(BadInput, match="meanwhile"):
+        pilot.start(draft, people.owner, plan, [0, 1, 2], token=new_token())
