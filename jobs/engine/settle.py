@@ -78,7 +78,7 @@ def _digest(job: Job, standings: Path, lease: Lease) -> None:
     with lease.kept():
         schema = job.prompt_version.schema if job.prompt_version else None
         digest.outcome_digest(standings, tuple(fields(schema)))
-        digest.table_digest(places.table_of(job.dataset_version), [str(column["key"]) for column in job.dataset_version.columns])
+        digest.table_digests(places.table_of(job.dataset_version), [str(column["key"]) for column in job.dataset_version.columns])
 
 
 def _auto_retry(job: Job, rounds: list[Round], lease: Lease) -> bool:

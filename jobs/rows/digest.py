@@ -28,15 +28,17 @@ from jobs.rows.portions import bytes_each, rows_at_once
 VERSION = 1  # of what stands in a digest
 LEAST_ROWS = 20_000  # below, the answers themselves are quick enough to read
 MOST_FIELDS = 32
+COLUMNS = 100  # of a table, in one digest or question: each takes memory of its own
 MOST_TEXT = 100  # characters of a value that is kept to be filtered by; labels are kept whole
 MOST_BYTES = 2_000_000_000  # of a file on disk: above, a search takes the slow way rather than twice the disk
 BETWEEN = "\x1f"  # between the texts that a search looks through; a needle that has it takes the slow way
-ROW_GROUP, GROUP_BYTES = 20_480, 24_000_000  # rows and, where they are long, about so many bytes: a group is held in memory
+ROW_GROUP, GROUP_BYTES = 20_480, 12_000_000  # rows and, where they are long, about so many bytes: a group is held in memory
 WHOLE = ("label", "boolean")  # types whose values are few and counted
 _STALE = 3600.0  # seconds
 Fields = tuple[tuple[str, str], ...]  # (name, type) as of `schema.fields`
 
 _building = threading.Lock()
+_too_large: set[str] = set()  # digests for which the memory did not do
 
 
 def outcome_digest(file: Path, fields: Fields) -> Path | None:
@@ -48,9 +50,20 @@ def outcome_digest(file: Path, fields: Fields) -> Path | None:
     return _made(file, "outcomes", fields[:MOST_FIELDS], lambda: _outcome_sql(fields[:MOST_FIELDS]))
 
 
-def table_digest(table: Path, keys: Sequence[str]) -> Path | None:
-    """The digest of a table: `_row` and `text`, the cells of these columns in small letters. None where it cannot be made."""
-    return _made(table, "table", tuple(keys), lambda: _table_sql(keys))
+def table_digests(table: Path, keys: Sequence[str]) -> list[Path] | None:
+    """The digests of a table, one for each hundred of these columns, which is what the memory does for: `_row` and `text`, the cells in
+    small letters. None where they cannot be made."""
+    found = []
+    for at in range(0, len(keys), COLUMNS):
+        made = _table_digest(table, tuple(keys[at : at + COLUMNS]))
+        if made is None:
+            return None
+        found.append(made)
+    return found
+
+
+def _table_digest(table: Path, keys: tuple[str, ...]) -> Path | None:
+    return _made(table, "table", keys, lambda: _table_sql(keys))
 
 
 def worth(n_rows: int) -> bool:
@@ -76,10 +89,15 @@ def _made(file: Path, what: str, how: Any, sql: Callable[[], tuple[str, list[Any
             return None
         made_of = json.dumps([VERSION, what, how, stat.st_size, stat.st_mtime_ns])
         target = file.with_name(f"{file.stem}.digest-{hashlib.blake2s(made_of.encode(), digest_size=8).hexdigest()}.parquet")
+        if target.name in _too_large:
+            return None
         if not target.exists():
             with _building:  # one at a time: it takes all the memory that the engine may have
                 if not target.exists():
                     _write(file, target, *sql())
+    except duckdb.OutOfMemoryException:
+        _too_large.add(target.name)  # not tried again by this process at every search
+        return None
     except (OSError, duckdb.Error):  # the disk is full or read-only, or the file is gone: pages do without
         return None
     return target
@@ -90,9 +108,9 @@ def _write(file: Path, target: Path, sql: str, params: list[Any]) -> None:
     give_back()  # what other work has left is not to be added to what this takes
     part = target.with_name(f"{target.name}.{os.getpid()}.part")  # two processes may make the same: each its own, and either will do
     try:
-        with connect_once([file.parent]) as db:
+        size = rows_at_once(GROUP_BYTES, bytes_each(pq.read_metadata(file)), 2_048, ROW_GROUP)
+        with connect_once([file.parent], threads=2 if size == ROW_GROUP else 1) as db:  # each thread has a group of its own
             quoted = str(part.resolve()).replace("'", "''")
-            size = rows_at_once(GROUP_BYTES, bytes_each(pq.read_metadata(file)), 2_048, ROW_GROUP)
             db.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {size})", [*params, str(file)])
         publish(part, target)
     finally:

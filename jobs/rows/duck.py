@@ -22,21 +22,21 @@ def connect(folders: Iterable[Path]) -> duckdb.DuckDBPyConnection:
 
 
 @contextmanager
-def connect_once(folders: Iterable[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect_once(folders: Iterable[Path], threads: int = THREADS) -> Iterator[duckdb.DuckDBPyConnection]:
     """As `connect`, for work that takes much memory: none of it is kept afterwards."""
-    with _open(tuple(sorted({str(folder.resolve()) for folder in folders}))) as db:
+    with _open(tuple(sorted({str(folder.resolve()) for folder in folders})), threads) as db:
         yield db
 
 
 @lru_cache(maxsize=4)
 def _opened(process: int, folders: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
-    return _open(folders)
+    return _open(folders, THREADS)
 
 
-def _open(folders: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
+def _open(folders: tuple[str, ...], threads: int) -> duckdb.DuckDBPyConnection:
     config: dict[str, Any] = {
         "memory_limit": MEMORY,
-        "threads": THREADS,
+        "threads": threads,
         "python_enable_replacements": False,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,

@@ -14,14 +14,13 @@ import duckdb
 import numpy as np
 
 from jobs.rows.choose import write_rows
-from jobs.rows.digest import BETWEEN, MOST_FIELDS, MOST_TEXT, WHOLE, Fields, outcome_digest, pointer, table_digest, worth
+from jobs.rows.digest import BETWEEN, COLUMNS, MOST_FIELDS, MOST_TEXT, WHOLE, Fields, outcome_digest, pointer, table_digests, worth
 from jobs.rows.duck import connect, connect_to
 from jobs.rows.outcomes import SCHEMA
 from jobs.words import PENDING
 
 N_BINS = 20
 N_LABELS = 50
-_AT_ONCE = 100  # columns that are searched together: each takes memory of its own
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -145,11 +144,18 @@ class Query:
         return [Line(row, cells[row], outcomes.get(row)) for row in rows if row in cells]
 
     def _cells(self, rows: list[int]) -> dict[int, dict[str, str | None]]:
+        found: dict[int, dict[str, str | None]] = {}
+        for keys in self._keys_at_once():
+            chosen = "".join(f", CAST({_name(key)} AS VARCHAR)" for key in keys)
+            sql = f"SELECT _row{chosen} FROM read_parquet(?) WHERE _row IN ({_ints(rows)})"  # noqa: S608 - names and ints are ours
+            for line in self._db.execute(sql, [str(self.files.table)]).fetchall():
+                found.setdefault(line[0], {}).update(zip(keys, line[1:], strict=True))
+        return found
+
+    def _keys_at_once(self) -> list[tuple[str, ...]]:
+        """The columns of the table in portions that the memory does for; one without columns where the table has none."""
         keys = self.files.keys
-        chosen = "".join(f", CAST({_name(key)} AS VARCHAR)" for key in keys)
-        sql = f"SELECT _row{chosen} FROM read_parquet(?) WHERE _row IN ({_ints(rows)})"  # noqa: S608 - names and ints are ours
-        found = self._db.execute(sql, [str(self.files.table)]).fetchall()
-        return {line[0]: dict(zip(keys, line[1:], strict=True)) for line in found}
+        return [keys[at : at + COLUMNS] for at in range(0, max(len(keys), 1), COLUMNS)]
 
     def _outcomes_of(self, rows: list[int]) -> dict[int, dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}
@@ -316,12 +322,18 @@ class Query:
         else:
             either = " OR ".join((_contains("answer"), _contains("message")))
             mask = self._outcome_mask([f"({either})"], [needle, needle])
-        keys = [_name(key) for key in self.files.keys]
-        if keys and quick and worth(self.files.n_rows) and (table := table_digest(self.files.table, keys)) is not None:
-            mask[self._numbers("SELECT _row FROM read_parquet(?) WHERE contains(text, ?)", [str(table), needle])] = True
+        keys = self.files.keys
+        if (
+            keys
+            and quick
+            and worth(self.files.n_rows)
+            and (tables := table_digests(self.files.table, [_name(key) for key in keys])) is not None
+        ):
+            for table in tables:
+                mask[self._numbers("SELECT _row FROM read_parquet(?) WHERE contains(text, ?)", [str(table), needle])] = True
         elif keys:
-            for some in (keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)):
-                sql = f"SELECT _row FROM read_parquet(?) WHERE {' OR '.join(map(_contains, some))}"  # noqa: S608
+            for some in self._keys_at_once():
+                sql = f"SELECT _row FROM read_parquet(?) WHERE {' OR '.join(_contains(_name(key)) for key in some)}"  # noqa: S608
                 mask[self._numbers(sql, [str(self.files.table), *[needle] * len(some)])] = True
         return mask
 

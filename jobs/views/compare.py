@@ -32,7 +32,9 @@ def compare(request: HttpRequest) -> HttpResponse:
     if why := queries.refusal(jobs) if jobs else "":
         return _picker(request, jobs[:1] if len(jobs) > 1 else [], BadInput(why))
     if len(jobs) < 2:
-        return _picker(request, jobs, BadInput("Fewer than two jobs are ticked.", "Tick the jobs to compare.") if "go" in request.GET else None)
+        return _picker(
+            request, jobs, BadInput("Fewer than two jobs are ticked.", "Tick the jobs to compare.") if "go" in request.GET else None
+        )
     try:
         page = _page(chosen, jobs)
     except BadInput as problem:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -125,3 +126,33 @@ def test_a_full_disk_is_no_error_of_the_page(tmp_path: Path, monkeypatch: pytest
     with Query(files) as query:
         assert query.page(Filter(answer=(("label", "a"),))).total == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["standings-1.parquet", "table.parquet"]
+
+
+@pytest.mark.usefixtures("large")
+def test_a_table_of_hundreds_of_columns_has_a_digest_for_each_hundred(tmp_path: Path) -> None:
+    """In one digest 600 columns of 6,000 rows did not fit in the memory, and every search read all cells."""
+    n, keys = 6_000, [f"c{i}" for i in range(600)]
+    cells = {key: [f"{i} word {row}" for row in range(n)] for i, key in enumerate(keys)}
+    pq.write_table(pa.table({"_row": pa.array(range(n), pa.int64()), **cells}), tmp_path / "table.parquet", row_group_size=3_000)
+    with Query(RowFiles(tmp_path / "table.parquet", n, tuple(keys))) as query:
+        assert query._find(Filter(text="599 WORD 5999")).tolist() == [5999]
+        assert query._find(Filter(text="0 word 17")).tolist() == [row for row in range(n) if str(row).startswith("17")]
+        (line,) = query.lines([4_321])
+    assert line.values == {key: f"{i} word 4321" for i, key in enumerate(keys)}
+    assert len(list(tmp_path.glob("table.digest-*.parquet"))) == 6
+
+
+@pytest.mark.usefixtures("large")
+def test_what_the_memory_does_not_do_for_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = _files(tmp_path, [("succeeded", '{"label": "a"}')])
+    tried: list[Path] = []
+
+    def small(file: Path, target: Path, sql: str, params: list[Any]) -> None:
+        tried.append(file)
+        raise duckdb.OutOfMemoryException("failed to allocate")
+
+    monkeypatch.setattr(digest, "_write", small)
+    for _ in range(3):
+        with Query(files) as query:
+            assert query._find(Filter(answer=(("label", "a"),), text="cell 0")).tolist() == [0]
+    assert sorted(path.name for path in tried) == ["standings-1.parquet", "table.parquet"]
