@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.engine import learned
+from jobs.engine.budget import HELD
 from jobs.engine.remote import limits_for
 from jobs.models import Batch, Connection
 from jobs.words import BatchState, Lane
@@ -53,7 +54,8 @@ def is_next(batch: Batch) -> bool:
     ready = Batch.objects.filter(connection=batch.connection, model=batch.model, state=BatchState.READY, cancel_requested_at__isnull=True)
     ready = ready.filter(round__lane=Lane.BATCH)  # one of ordinary calls is `ready` until its last answer, and needs no headroom
     # One that waits for something else, longer than headroom is waited for, must not keep the others from going.
-    ready = ready.filter(Q(pk=batch.pk) | Q(next_look_at__isnull=True) | Q(next_look_at__lte=timezone.now() + WAITS))
+    due = Q(next_look_at__isnull=True) | Q(next_look_at__lte=timezone.now() + WAITS)
+    ready = ready.filter(Q(pk=batch.pk) | (due & ~Q(wait_reason__startswith=HELD)))
     flying = dict(
         Batch.objects.filter(connection=batch.connection, model=batch.model, state__in=IN_FLIGHT)
         .values_list("job")

@@ -326,6 +326,17 @@ def test_headroom_goes_to_the_job_with_least_in_flight(make: Any, connect: Any, 
     assert headroom.is_next(batch_of(big, 2))
 
 
+def test_what_a_cap_holds_back_keeps_no_headroom_from_other_jobs(make: Any, connect: Any) -> None:
+    """Nothing of a held job is in flight, so it would be its turn for as long as nobody raises the cap."""
+    connection = connect(limits={"requests_per_batch": 2, "enqueued_tokens": 400})
+    held, other = make(connection=connection, n_rows=2), make(connection=connection, n_rows=4)
+    Job.objects.filter(pk=held.pk).update(cap_usd="0.000001")
+    assert look(batch_of(held, 1)).wait_reason.startswith("held: ")
+    assert look(batch_of(other, 1)).state == "submitted"
+    Batch.objects.filter(job=held).update(next_look_at=soon(5))  # soon looked at once more
+    assert look(batch_of(other, 2)).state == "submitted"
+
+
 def test_anthropic_creates_go_one_at_a_time(make: Any, sandbox: Any, settings: Any) -> None:
     settings.SANDBOX_ABSENCE_SECONDS = 60.0
     job = make(kind="anthropic", per_batch=3)
