@@ -59,7 +59,7 @@ def _constant_params(spec: RequestSpec) -> dict[str, Any]:
         if name in spec.params:
             raise BadInput(f"Anthropic does not take the parameter “{name}” any more.", "Take it out of the parameters.")
     lines.refuse_reserved(spec.params, _RESERVED)
-    lines.refuse_unpriced(spec.params, frozenset({"service_tier", "speed"}))
+    lines.refuse_unpriced(spec.params, frozenset({"service_tier", "speed", "inference_geo"}))
     params: dict[str, Any] = {"model": spec.model, "max_tokens": spec.max_output_tokens or DEFAULT_MAX_TOKENS, **spec.params}
     if spec.schema:
         config = params.get("output_config")

@@ -34,6 +34,7 @@ def test_the_limit_by_its_own_name_is_the_limit(params: Any, changes: Any, most:
         ("openai", {"service_tier": "priority"}),
         ("anthropic", {"service_tier": "auto"}),
         ("anthropic", {"speed": "fast"}),
+        ("anthropic", {"inference_geo": "us"}),
         ("openai", {"n": 3}),
         ("openai-compatible", {"n": 2}),
     ],
