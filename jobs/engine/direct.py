@@ -40,7 +40,7 @@ from jobs.words import BatchState, Cause
 
 STEP_SECONDS = 120.0
 TASK_MARGIN = 60.0  # of the time that a task may take, for what comes before and after the calls
-CANCEL_SECONDS = 1.0  # between two looks whether a person has cancelled
+CANCEL_SECONDS = 1.0  # between two looks whether a person has cancelled, or another worker has taken over
 TRIES = 6
 FLEX_TRIES = 10  # a refusal for want of room is what makes flex cheap: with the pauses about two minutes for a row
 LONGEST_PAUSE = 30.0  # of our own
@@ -93,6 +93,8 @@ def run(batch: Batch, lease: Lease) -> None:
         if todo and not cancelled:
             todo = _step(batch, lease, files, todo, len(rows))
         is_over = (not todo or _is_cancelled(batch)) and lease.holds()
+        if is_over:
+            lease.renew()  # what another worker is waiting for is not lost
         for row in sorted(unsure - files.answered()) if is_over else ():
             files.answer(lost_line(batch.token, row, "The request was sent, and its answer was lost when the worker stopped."))
     finally:
@@ -112,7 +114,8 @@ def _step(batch: Batch, lease: Lease, files: Log, todo: list[int], total: int) -
         longest = FLEX_SECONDS if spec.service_tier == "flex" else CALL_SECONDS
         going.until = time.monotonic() + settings.Q_CLUSTER["timeout"] - TASK_MARGIN - longest
         todo = _work(going, todo)
-        if going.stop is not None and lease.holds():  # a key or an account that does not work: the rest cannot either
+        if going.stop is not None:  # a key or an account that does not work: the rest cannot either
+            lease.renew()  # but where the batch is another worker's now
             for row in todo:
                 files.answer(_error_line(going, row, going.stop))
             todo = []
@@ -147,7 +150,8 @@ def _work(going: Run, todo: list[int]) -> list[int]:
             if not running:
                 time.sleep(0.01)
             if time.monotonic() - asked > CANCEL_SECONDS:
-                going.cancelled, asked = _is_cancelled(going.batch), time.monotonic()
+                going.cancelled = _is_cancelled(going.batch) or _is_taken(going.batch, going.lease)
+                asked = time.monotonic()
             if time.monotonic() - looked > SHARE_SECONDS:
                 looked = _share(going, looked)
     _share(going, looked)
@@ -168,6 +172,11 @@ def _is_cancelled(batch: Batch) -> bool:
     """Whether an end is asked for, of the batch or of its job: one that was cut while the job was cancelled bears no mark of its own."""
     asked = Batch.objects.filter(pk=batch.pk).values_list("cancel_requested_at", "job__cancel_requested_at").first()
     return asked is None or any(asked)
+
+
+def _is_taken(batch: Batch, lease: Lease) -> bool:
+    """Whether another worker has the batch, and sends the same rows: a clock that jumped told that one that our lease is over."""
+    return not Batch.objects.filter(pk=batch.pk, lease_token=lease.token).exists()
 
 
 class _NotNow(Exception):

@@ -84,8 +84,8 @@ class Lease:
                     except Error:  # busy for a moment, or the connection is dead: a beat on a new one may still be in time
                         db.close()
                         pause = every / 5
-            except LostLease:  # the worker notices at its next write
-                return
+            except LostLease:  # whatever our own clock says
+                self.ends = 0.0
             finally:
                 db.close()
 

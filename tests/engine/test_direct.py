@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
-from jobs.engine import direct
+from jobs.engine import crash, direct
+from jobs.engine.advance import advance_batch
+from jobs.models import Batch
 from tests.engine.world import batch_of, finish, kinds, look, plan_here
 
 pytestmark = pytest.mark.django_db
@@ -69,3 +74,32 @@ def test_what_a_provider_asks_for_is_waited_for_by_all_rows(make: Any, connect: 
     assert batch.wait_reason.startswith(f"the provider asked us to wait, going on at {at}: The provider asks us to wait (HTTP 429).")
     job = finish(job, sandbox)
     assert (kinds(job), len(sandbox.control("executed"))) == ({"succeeded": 4}, 4)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_whose_lease_another_one_took_sends_no_more_rows(make: Any, connect: Any, sandbox: Any, monkeypatch: Any) -> None:
+    """A clock that jumps, or another host's that is ahead, ends a lease for others; its holder's own clock says that it holds still."""
+    job = make(n_rows=12, planned=False, connection=connect(limits={"concurrency": 1}))
+    job.rounds.update(lane="direct")
+    plan_here(job)
+    batch, answered = batch_of(job), []
+
+    def another() -> None:
+        advance_batch(str(batch.pk))
+        connections.close_all()
+
+    def hook(name: str) -> None:
+        if name == "direct after line":
+            answered.append(name)
+            if len(answered) == 3:
+                Batch.objects.filter(pk=batch.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+                worker = threading.Thread(target=another)
+                worker.start()
+                worker.join()
+
+    monkeypatch.setattr(crash, "hook", hook)
+    monkeypatch.setattr(direct, "CANCEL_SECONDS", 0.0)
+    look(batch)
+    monkeypatch.setattr(crash, "hook", None)
+    job = finish(job, sandbox)
+    assert (kinds(job), len(sandbox.control("executed"))) == ({"succeeded": 12}, 12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -61,6 +63,20 @@ def test_clock_stepped_back_frees_what_is_too_far_ahead(make: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_who_finds_that_a_lease_was_taken_holds_it_no_more(make: Any, settings: Any) -> None:
+    settings.LEASE_SECONDS = 30.0
+    held = claim(Batch, batch_of(make()).pk)
+    assert held is not None
+    Batch.objects.update(lease_token=held.token + 1)
+    settings.LEASE_SECONDS = 0.3  # it is renewed every tenth of a second
+    with held.kept():
+        ends = time.monotonic() + 10
+        while held.holds() and time.monotonic() < ends:
+            threading.Event().wait(0.05)
+        assert not held.holds()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_kept_lease_is_renewed(make: Any, settings: Any) -> None:
     settings.LEASE_SECONDS = 0.9
     batch = batch_of(make())
@@ -68,8 +84,6 @@ def test_kept_lease_is_renewed(make: Any, settings: Any) -> None:
     assert held is not None
     until = batch_of_pk(batch).lease_until
     with held.kept():
-        import threading
-
         threading.Event().wait(1.2)
         assert held.holds()
         held.write(wait_reason="still mine")
