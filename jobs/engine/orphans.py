@@ -75,12 +75,12 @@ def _elsewhere(connection: Connection, tokens: set[str]) -> set[str]:
     return set(others.values_list("submit_token", flat=True))
 
 
-def walk(provider: Provider, oldest: datetime) -> tuple[list[RemoteBatch], bool]:
-    """The provider's batches made since `oldest`, and some before, and whether the walk came to the end of them."""
+def walk(provider: Provider, oldest: datetime, most: int = MAX_PAGES) -> tuple[list[RemoteBatch], bool]:
+    """The provider's batches made since `oldest`, and some before, and whether the walk came to the end of them in `most` pages."""
     cursor = None
     found: dict[str, RemoteBatch] = {}
     walked = Walked()
-    for _ in range(MAX_PAGES):
+    for _ in range(most):
         page = provider.list(cursor)
         found |= {remote.id: remote for remote in page.batches}
         walked.add(page.batches)

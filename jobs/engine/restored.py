@@ -28,6 +28,7 @@ from jobs.words import BatchState
 
 SILENCE = timedelta(minutes=2)  # since the last sign of the ledger; a backup is restored in no less
 OVERLAP = timedelta(minutes=10)  # clocks of ours and of the provider
+MAX_PAGES = 200  # of the list, once after a silence: what is behind them would be paid twice
 KEY = "looked_back_at"  # in Connection.learned
 OURS = re.compile(r"([0-9a-f]{16})-\d+")  # a request id: the batch's token, the row
 Ready = dict[UUID, Batch]
@@ -171,7 +172,7 @@ def _first_of(remote: RemoteBatch, provider: Provider) -> str | None:
 def _unheard(connection: Connection, provider: Provider, since: datetime) -> list[RemoteBatch]:
     """Batches at the provider, made since then or a little before, whose ids the ledger does not have."""
     known = orphans.known_ids(connection) | orphans.ignored_ids(connection)
-    remotes, _ = orphans.walk(provider, since - OVERLAP)
+    remotes, _ = orphans.walk(provider, since - OVERLAP, MAX_PAGES)
     return [remote for remote in remotes if remote.id not in known and (remote.created_at is None or remote.created_at >= since - OVERLAP)]
 
 

@@ -67,6 +67,27 @@ def test_the_folder_went_back_too_and_the_provider_remembers(make: Any, sandbox:
     assert (kinds(job), creates(sandbox)) == ({"succeeded": 6}, 2)
 
 
+def test_what_the_provider_remembers_is_found_behind_many_batches_of_others(make: Any, sandbox: Any, monkeypatch: Any) -> None:
+    job = make(per_batch=3)
+    before = copy()
+    look(batch_of(job, 1))
+    look(batch_of(job, 2))
+    n_others = orphans.MAX_PAGES + 1
+    monkeypatch.setattr(restored, "site", lambda: "0ther000")
+    other = make(connection=job.connection, n_rows=3 * n_others)
+    for number in range(n_others):
+        look(batch_of(other, number + 1))
+    monkeypatch.undo()
+    assert creates(sandbox) == 2 + n_others
+    put_back(before)
+    forget_the_journal()
+    sandbox.control("arm", verb="batches.list", fault="page", n=1, times=0)
+    assert look(batch_of(job, 1)).state == "unknown"
+    sandbox.control("disarm")
+    job = finish(job, sandbox)
+    assert (kinds(job), creates(sandbox)) == ({"succeeded": 6}, 2 + n_others)
+
+
 def test_batches_that_the_ledger_never_heard_of_hold_the_connection(make: Any, sandbox: Any, people: Any) -> None:
     """They were cut after the backup: the same rows would be cut, and paid, again."""
     job = make(per_batch=3, planned=False)
