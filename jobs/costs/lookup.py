@@ -25,7 +25,8 @@ _KEYS = {
 }
 # What a kind of token costs where no price of its own is listed: the price of this kind.
 _INSTEAD = {"cached": "input", "cache_write": "input", "cache_write_1h": "cache_write"}
-_FREE = {(str(ProviderKind.OPENAI), "moderation")}  # listed as free of charge, on every lane that takes it
+# Listed as free of charge, on every lane that takes it; the model by which such a family is chosen.
+_FREE = {(str(ProviderKind.OPENAI), "moderation"): "omni-moderation-latest"}
 _OVERRIDE_KEYS = {*TOKEN_KINDS, "batch_discount", "flex_discount", "lanes", "per_hour"}
 _BY_THE_HOUR = "It is priced by the hour of ordinary calls; how long a server works on a batch is not known."
 
@@ -82,11 +83,14 @@ def price_source() -> str:
 
 @cache
 def models_known(provider_kind: str) -> tuple[ModelEntry, ...]:
-    """The models that genai-prices lists with a price per token for a provider, by id; empty for a provider that it doesn't list."""
+    """The models that genai-prices lists with a price per token (or as free) for a provider, by id; empty for one that it doesn't list."""
     provider = _provider(provider_kind)
     entries = []
     moment = datetime.now(UTC)
     for model in provider.models if provider else ():
+        if free := _FREE.get((provider_kind, model.id)):
+            entries.append(ModelEntry(free, model.context_window, has_batch=True, has_flex=False, deprecated=False))
+            continue
         # An id that its own rule doesn't match (fine-tunes) is a family, and no model to choose.
         if model.get_prices(moment).input_mtok is None or provider.find_model(model.id) is not model:
             continue

@@ -16,7 +16,7 @@ from jobs.rows.schema import check_schema
 from jobs.rows.template import compile_template
 from jobs.words import PromptKind
 
-KINDS = [(PromptKind.GENERATE.value, "Generate"), (PromptKind.EMBED.value, "Embed")]
+KINDS = [(PromptKind.GENERATE.value, "Generate"), (PromptKind.EMBED.value, "Embed"), (PromptKind.MODERATE.value, "Moderate")]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _OWN = {"max_output_tokens": "It has a field of its own.", "cache_prefix": "It has a switch of its own."}
 _MOST_TOKENS = 1_000_000
@@ -124,10 +124,10 @@ class PromptForm(forms.Form):
         return found
 
     def content(self) -> Content:
-        """What the form holds, of a valid form. An embedding has no system prompt, schema or output."""
+        """What the form holds, of a valid form. What is embedded or moderated has no system prompt, schema or output."""
         said = self.cleaned_data
         params = dict(said["params"])
-        if said["kind"] == PromptKind.EMBED:
+        if said["kind"] != PromptKind.GENERATE:
             return Content(kind=said["kind"], user=said["user"], params=params)
         if said["max_output_tokens"]:
             params["max_output_tokens"] = said["max_output_tokens"]

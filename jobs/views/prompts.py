@@ -237,7 +237,7 @@ def _trial(request: HttpRequest, form: PromptForm) -> Trial:
     said = request.POST
     table = queries.newest_table(current_workspace(request), _uuid(said.get("dataset", "")))
     kind = said.get("kind", PromptKind.GENERATE)
-    system = "" if kind == PromptKind.EMBED else lines_of(said.get("system", ""))
+    system = lines_of(said.get("system", "")) if kind == PromptKind.GENERATE else ""
     user = lines_of(said.get("user", ""))
     row = _row(said.get("row") or said.get("at", ""), table.n_rows if table else 1)
     problems = [Found(each, each.near) for each in check(system, user, table.columns if table else [])]
@@ -263,7 +263,7 @@ def _filled(trial: Trial, table: DatasetVersion, system: str, user: str, schema:
         system=one.system[:LONGEST_SHOWN],
         user=one.user[:LONGEST_SHOWN],
         n_cut=max(0, len(one.system) - LONGEST_SHOWN) + max(0, len(one.user) - LONGEST_SHOWN),
-        tokens=COUNTED_AS.count(one.user) if trial.kind == PromptKind.EMBED else COUNTED_AS.count_chat(one.system, one.user, schema),
+        tokens=COUNTED_AS.count_request(trial.kind, one.system, one.user, schema),
         values=values,
     )
 
@@ -271,7 +271,7 @@ def _filled(trial: Trial, table: DatasetVersion, system: str, user: str, schema:
 def _schema(form: PromptForm) -> dict[str, Any] | None:
     form.is_valid()
     schema = form.cleaned_data.get("schema")
-    return schema if isinstance(schema, dict) and form.cleaned_data.get("kind") != PromptKind.EMBED else None
+    return schema if isinstance(schema, dict) and form.cleaned_data.get("kind") == PromptKind.GENERATE else None
 
 
 def _row(text: str, n_rows: int) -> int:

@@ -213,6 +213,13 @@ def test_embedding_prompts_are_offered_embedding_models(client: Any, people: Any
     assert found == {"text-embedding-3-large", "text-embedding-3-small", "text-embedding-ada-002"}
 
 
+def test_moderation_prompts_are_offered_what_is_free(people: Any, draft: Job) -> None:
+    make_connection(people.home, "Real", "https://api.openai.com/v1", is_sandbox=False, seen=[])
+    drafts.choose_prompt(draft, make_prompt(people.home, name="Judge", kind="moderate", params={}))
+    found = [(offer.model, offer.cost) for offer in tables_of(draft) if "chosen" not in offer.marks]
+    assert found == [("omni-moderation-latest", Decimal(0))]
+
+
 def test_try_shows_rendered_rows_with_tokens(client: Any, people: Any, draft: Job) -> None:
     login(client, people.analyst)
     part = client.get(f"{at(draft, 'try')}?n=3&how=first", headers=HTMX)

@@ -173,13 +173,14 @@ def test_who_starts_from_an_old_version_knowingly_is_not_asked(as_owner: Any, pe
     assert as_owner.post(url, said(user="From the first {{ text }}", seen="2"))["Location"].endswith("?version=3")
 
 
-def test_an_embedding_has_no_system_prompt_schema_or_output(as_owner: Any, people: Any) -> None:
+@pytest.mark.parametrize("kind", ["embed", "moderate"])
+def test_what_generates_nothing_has_no_system_prompt_schema_or_output(as_owner: Any, people: Any, kind: str) -> None:
     as_owner.post(
         reverse("prompt-new"),
-        said(name="E", kind="embed", system="no", schema=json.dumps(SCHEMA), max_output_tokens="9", params="dimensions = 256"),
+        said(name="E", kind=kind, system="no", schema=json.dumps(SCHEMA), max_output_tokens="9", params="dimensions = 256"),
     )
     version = PromptVersion.objects.get()
-    assert (version.kind, version.system, version.schema, version.params) == ("embed", "", None, {"dimensions": 256})
+    assert (version.kind, version.system, version.schema, version.params) == (kind, "", None, {"dimensions": 256})
 
 
 @pytest.mark.parametrize(
