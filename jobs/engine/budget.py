@@ -262,6 +262,7 @@ def raise_cap(job: Job, user: User | None, cap: Decimal) -> None:
 def approve(job: Job, user: User) -> None:
     """Let the job cross its cap and the workspace's. Audited. Who may is for the caller to know; twice is once. Raises BadInput."""
     with transaction.atomic():
+        lock(job.workspace_id)
         job.refresh_from_db()
         if job.approved_by_id is not None:
             return

@@ -16,10 +16,19 @@ from jobs.models import Batch, Job
 from jobs.words import CLOSED, JobState, RoundState
 
 
+def hold_still(job: Job) -> None:
+    """Wait for what is being written about a job at this moment (a step of a batch, a try, a launch), and let nothing begin; inside the
+    transaction that decides by it. Batches before the job, as workers go: of two who go crosswise the database throws one out."""
+    open_ones = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("pk")
+    list(open_ones.select_for_update().values_list("pk", flat=True))
+    Job.objects.select_for_update().filter(pk=job.pk).first()
+
+
 def cancel(job: Job, user: User | None) -> bool:
     """Ask for the end of a job; False where there is nothing left to cancel. Asking twice does no harm."""
     now = timezone.now()
     with transaction.atomic():
+        hold_still(job)
         asked = Job.objects.filter(pk=job.pk, state__in=LIVE_JOBS, cancel_requested_at__isnull=True).update(
             cancel_requested_at=now, state=JobState.CANCELLING, needs="", wish={}, next_look_at=now
         )
@@ -62,11 +71,6 @@ def _stop_cutting(draft: Job) -> bool:
         return True
     finally:
         lease.release(timezone.now())
-
-
-def hold_still(draft: Job) -> None:
-    """Wait for a try or a launch that is being written at this moment, and let none begin; inside the transaction that decides by them."""
-    Job.objects.select_for_update().filter(pk=draft.pk).first()
 
 
 def end_draft(draft: Job) -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from jobs.costs.prices import PriceSheet
 from jobs.engine import audit_log
+from jobs.engine.cancel import hold_still
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
@@ -108,6 +109,7 @@ def rescue(job: Job, user: User | None, *, token: str) -> None:
         settings_of(job, Changes(lane=Lane.DIRECT))  # refused now, not when all is cancelled
         with transaction.atomic():
             now = timezone.now()
+            hold_still(job)
             state = JobState.RUNNING if JobState(job.state).terminal else job.state
             lease.write(
                 {"state": job.state},  # a cancel that came since wins

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection, connections
 
 from jobs.engine import drafts, pilot
 from jobs.engine.launch import Plan, new_token
 from jobs.errors import BadInput
 from jobs.models import Batch, Job
 from jobs.words import JobState, RoundState
+from tests.concurrency.meanwhile import Meanwhile
 from tests.engine.test_stale import run
 from tests.jobs import make_connection, make_dataset, make_prompt, settled
 
@@ -32,40 +30,18 @@ def draft(plan: Plan, people: Any) -> Job:
     return drafts.start(people.home, people.owner, plan.dataset_version, plan.prompt_version)
 
 
-def waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
-        return bool(cursor.fetchone()[0])
-
-
 def while_a_try_begins(monkeypatch: Any, draft: Job, plan: Plan, act: Callable[[], Any]) -> list[Any]:
-    """What `act` gives or raises (BadInput), begun while the transaction of a new try is open, which commits once `act` waits for it."""
-    told: list[Any] = []
-    really = pilot.take_over
-
-    def run() -> None:
-        try:
-            told.append(act())
-        except BadInput as error:
-            told.append(error)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
+    """What `act` gives or raises, begun while the transaction of a new try is open, which commits once `act` waits for it."""
+    other, really = Meanwhile(act), pilot.take_over
 
     def in_the_middle(*given: Any) -> None:
         really(*given)
-        thread.start()
-        ends = time.monotonic() + 10
-        while thread.is_alive() and not waits_for_a_lock() and time.monotonic() < ends:
-            thread.join(0.02)
+        other.begin()
 
     monkeypatch.setattr(pilot, "take_over", in_the_middle)
     pilot.start(draft, draft.created_by, plan, [3, 4], token=new_token())
     monkeypatch.undo()
-    thread.join()
-    return told
+    return other.told()
 
 
 def test_a_draft_thrown_away_while_its_second_try_begins_comes_to_its_end(plan: Plan, draft: Job, monkeypatch: Any) -> None:
