@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from batchui.seal import SealBroken
 from jobs import formats
 from jobs.engine import audit_log, twins
 from jobs.engine.decide import deciding, name_of, read, risk_of
@@ -104,7 +105,7 @@ def _ask_once_more(batch: Batch, lease: Lease) -> None:
                     provider.cancel(batch.provider_batch_id)
                     asked = True
             remote = provider.get(batch.provider_batch_id)
-    except ProviderError:
+    except (ProviderError, SealBroken):
         return
     if asked:
         lease.write(cancel_requested_at=timezone.now(), cancel_sent_at=timezone.now())

@@ -11,7 +11,7 @@ from django.utils import timezone
 from jobs.engine import give_up, sweep
 from jobs.engine.cancel import cancel
 from jobs.errors import BadInput
-from jobs.models import AuditEntry, Batch, Job
+from jobs.models import AuditEntry, Batch, Connection, Job
 from tests.engine.test_reconcile import lose
 from tests.engine.world import batch_of, batch_of_pk, creates, finish, hurry, kinds, look, texts
 
@@ -114,3 +114,13 @@ def test_lost_create_that_nobody_can_decide(make: Any, sandbox: Any, people: Any
     (late,) = texts(job, "batch:late")
     assert "turned up late" in late
     assert creates(sandbox) == 1
+
+
+def test_with_a_key_that_cannot_be_opened_the_job_can_still_be_ended(make: Any, sandbox: Any, people: Any) -> None:
+    """The seal key is lost, and with it every way to ask the provider."""
+    job = make()
+    batch = stuck(job, expires_at=timezone.now() - LONG_AGO)
+    Connection.objects.filter(pk=batch.connection_id).update(sealed_key="0:of another deployment")
+    batch = give_up.give_up(look(batch), people.owner)
+    assert (batch.state, batch.outcomes) == ("settled", {"missing": 6})
+    assert finish(job, sandbox).state == "failed"
