@@ -27,6 +27,9 @@ function ask() {
 
 document.addEventListener("htmx:oobAfterSwap", ask);
 
+// A launch that was refused is shown by a POST: from here on the page is the review, so that Back and reload do not send it again.
+if (location.pathname.endsWith("/go/")) history.replaceState(null, "", location.pathname.replace(/go\/$/, "review/"));
+
 // A model that is ticked while the table is asked for anew stays ticked.
 let ticked = null;
 document.addEventListener("htmx:beforeSwap", (e) => {

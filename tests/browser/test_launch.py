@@ -66,6 +66,21 @@ def test_back_and_forward_keep_the_draft(analyst: Any, people: Any) -> None:
     assert (draft.lane, draft.draft["changes"]) == ("direct", {"max_output_tokens": 77})
 
 
+def test_a_refused_launch_is_left_and_come_back_to(analyst: Any, people: Any) -> None:
+    draft = make_draft(people)
+    analyst.goto(f"{analyst.home}/launch/{draft.pk}/review/")
+    drafts.choose_params(draft, {"max_output_tokens": 55})  # in another window
+    analyst.get_by_role("button", name=re.compile("^Launch 40 rows")).click()
+    analyst.get_by_text("This draft was changed in another window.").wait_for()
+    assert analyst.url.endswith(f"/launch/{draft.pk}/review/")
+    analyst.goto(f"{analyst.home}/jobs/")
+    analyst.go_back()
+    analyst.locator(".review-what").get_by_text("at most 55 tokens out").wait_for()
+    analyst.reload()
+    analyst.get_by_role("button", name=re.compile("^Launch 40 rows")).click()
+    analyst.wait_for_url(f"**/jobs/{draft.pk}/")
+
+
 def test_a_double_click_launches_once(analyst: Any, people: Any) -> None:
     draft = make_draft(people)
     analyst.goto(f"{analyst.home}/launch/{draft.pk}/review/")
