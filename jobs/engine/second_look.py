@@ -9,8 +9,9 @@ from pathlib import Path
 
 from django.utils import timezone
 
+from batchui.seal import SealBroken
 from jobs import formats
-from jobs.engine import places, shelf
+from jobs.engine import places, shelf, trouble
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.remote import calling
@@ -37,6 +38,8 @@ def settles(batch: Batch, lease: Lease, n_missing: int) -> bool:
             provider.download(provider.get(batch.provider_batch_id), again)
     except ProviderError as error:
         return _cannot(batch, lease, error, n_missing)
+    except SealBroken as error:
+        return _cannot(batch, lease, ProviderError(trouble.words_of(error), cause=Cause.AUTH, definite=True), n_missing)
     shelf.fetched(batch)
     for each in (folder, again):  # a batch that was cancelled before it ran has no files at all
         each.mkdir(parents=True, exist_ok=True)

@@ -227,6 +227,25 @@ def test_what_another_connection_of_the_same_account_made_is_no_candidate(make: 
     assert look(batch).provider_batch_id not in ("", first.provider_batch_id)
 
 
+def test_answer_that_lacks_rows_is_believed_at_last_though_the_key_cannot_be_opened(make: Any, sandbox: Any) -> None:
+    """The seal key is lost: what is here is all that will ever come, and a cancelled job must end."""
+    job = make(max_attempts=2)
+    batch = ended(batch_of(job), sandbox)
+    whole = _download(batch)
+    sandbox.control("arm", verb="files.get", fault="status", status=404)
+    sandbox.control("arm", verb="files.content", fault="cut", bytes=whole.index(b"\n", len(whole) // 2) + 1, how="close")
+    sandbox.control("arm", verb="batches.get", fault="status", status=401, skip=1)
+    batch = look(batch)
+    Connection.objects.filter(pk=batch.connection_id).update(sealed_key="0:of another deployment")
+    for _ in range(6):
+        batch = look(batch)
+    assert batch.state == "fetched"
+    cancel(job, None)
+    batch = look(batch)
+    n = batch.outcomes["succeeded"]
+    assert (batch.state, batch.outcomes) == ("settled", {"succeeded": n, "missing": 6 - n})
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_answer_that_lacks_rows_is_not_believed_while_the_key_is_refused(make: Any, sandbox: Any, cancelled: bool) -> None:
     """Cut between two lines it looks whole; the key stops working before it can be fetched once more. Its rows would be paid again."""
