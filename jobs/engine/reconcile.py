@@ -107,7 +107,7 @@ def _not_there(batch: Batch, lease: Lease) -> None:
         )
         return
     if batch.absent_at and now < batch.absent_at + timedelta(seconds=windows.apart * 0.9):
-        lease.write(next_look_at=batch.absent_at + timedelta(seconds=windows.apart))
+        lease.write(next_look_at=min(batch.absent_at + timedelta(seconds=windows.apart), soon(windows.apart)))
         return
     if batch.cancel_requested_at or batch.job.cancel_requested_at:
         free_unsent(batch, lease)

@@ -63,6 +63,8 @@ def _look_for(batch: Batch, lease: Lease, token: str, where: str) -> None:
         f"Batch {batch.number}: {where} knows a create of it that the ledger has forgotten (restored from a backup?); looking for that one",
         submit_token=token,
         submitting_at=batch.submitting_at or batch.created_at,  # not now: that would be a sign of the ledger (_silent_since)
+        n_absent=0,
+        absent_at=None,
         next_look_at=timezone.now(),
         wait_reason="it was sent before, says " + where,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from django.db.models import Q, QuerySet
@@ -78,7 +79,9 @@ def _take(batch: Batch, remote: RemoteBatch) -> None:
     marked = min(filter(None, (batch.submitting_at, remote.created_at)), default=batch.created_at)
     words = f"Batch {batch.number}: a create that had proved absent turned up as {remote.id} before it was sent again; taking that one"
     with suppress(LostLease):
-        move(batch, lease, BatchState.UNKNOWN, words, submit_token=remote.token, submitting_at=marked, next_look_at=timezone.now())
+        now = timezone.now()
+        fresh: dict[str, Any] = {"n_absent": 0, "absent_at": None}  # what proved it absent proves nothing any more
+        move(batch, lease, BatchState.UNKNOWN, words, submit_token=remote.token, submitting_at=marked, next_look_at=now, **fresh)
     lease.release(timezone.now())
 
 

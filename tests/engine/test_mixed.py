@@ -126,6 +126,33 @@ def test_late_create_of_a_batch_that_waits_is_adopted(make: Any, sandbox: Any) -
     assert (job.state, kinds(job), creates(sandbox)) == ("completed", {"succeeded": 6}, 1)
 
 
+def test_what_turned_up_once_is_not_absent_by_one_look(make: Any, sandbox: Any) -> None:
+    """The looks that proved it absent before it turned up prove nothing any more."""
+    job = make()
+    batch = lose(job, sandbox)
+    sandbox.control("arm", verb="batches.list", fault="hide", times=0)
+    while batch.state == "unknown":
+        batch = look(batch)
+    sandbox.control("disarm")
+    sweep.sweep()
+    assert batch_of_pk(batch).state == "unknown"
+    sandbox.control("arm", verb="batches.list", fault="hide", times=1)
+    assert look(batch).state == "unknown"
+    job = finish(job, sandbox)
+    assert (job.state, kinds(job), creates(sandbox)) == ("completed", {"succeeded": 6}, 1)
+
+
+def test_a_clock_that_went_back_between_two_looks_makes_no_hurry(make: Any, sandbox: Any, settings: Any) -> None:
+    """The second look is put off by what lies between two looks, not until the clock is there again: so far ahead counts as due always."""
+    settings.SANDBOX_ABSENCE_SECONDS = 60.0
+    batch = lose(make(), sandbox)
+    sandbox.control("arm", verb="batches.list", fault="hide")
+    now = timezone.now()
+    Batch.objects.update(n_absent=1, absent_at=now + timedelta(hours=3), submitting_at=now - timedelta(hours=1))
+    batch = look(batch)
+    assert (batch.state, batch.next_look_at < now + timedelta(seconds=60)) == ("unknown", True)
+
+
 def test_one_connection_that_cannot_be_opened_keeps_no_other_from_the_sweep(make: Any, connect: Any, sandbox: Any, people: Any) -> None:
     broken = make()
     look(batch_of(broken))
