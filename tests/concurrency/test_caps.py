@@ -68,7 +68,7 @@ def test_batches_of_different_jobs_that_start_together_stay_under_the_monthly_ca
         people.home.save()
         Batch.objects.update(next_look_at=timezone.now())
         if lane is Lane.DIRECT:  # no answer comes while the others ask
-            slow.control("arm", verb="chat.completions", fault="drip", seconds=1.0, times=0)
+            slow.control("arm", verb="chat", fault="hang", seconds=1.0, times=0)
         at_once(8, lambda i: advance("batch", str(batches[i].pk)))
         begun = Batch.objects.filter(job__in=jobs, n_submits__gt=0)
         assert begun.count() == 3
