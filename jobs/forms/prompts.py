@@ -11,12 +11,11 @@ from django import forms
 
 from jobs.engine.prompts import Content
 from jobs.errors import BadInput, BadTemplate
-from jobs.queries.prompts import params_text
+from jobs.queries.prompts import KIND_LABELS, params_text
 from jobs.rows.schema import check_schema
 from jobs.rows.template import compile_template
 from jobs.words import PromptKind
 
-KINDS = [(PromptKind.GENERATE.value, "Generate"), (PromptKind.EMBED.value, "Embed"), (PromptKind.MODERATE.value, "Moderate")]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _OWN = {"max_output_tokens": "It has a field of its own.", "cache_prefix": "It has a switch of its own."}
 _MOST_TOKENS = 1_000_000
@@ -26,7 +25,7 @@ class PromptForm(forms.Form):
     """Name, templates, schema, parameters and a note. Texts keep their blanks; line ends become \\n, as browsers send \\r\\n."""
 
     name = forms.CharField(max_length=200, required=False)
-    kind = forms.ChoiceField(choices=KINDS, initial=PromptKind.GENERATE, widget=forms.RadioSelect)
+    kind = forms.ChoiceField(choices=list(KIND_LABELS.items()), initial=PromptKind.GENERATE, widget=forms.RadioSelect)
     dataset = forms.TypedChoiceField(
         required=False, coerce=UUID, empty_value=None, help_text="Its columns and rows are shown while you write."
     )

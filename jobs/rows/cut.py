@@ -59,7 +59,12 @@ def custom_id_of(token: str, row: int) -> str:
 
 def custom_ids(token: str, rows: Sequence[int]) -> dict[str, int]:
     """The ids of rows → the rows."""
-    return dict(zip(map(custom_id_of(token, 0)[:-1].__add__, map(str, rows)), rows, strict=True))
+    return dict(zip(_ids_of(token, rows), rows, strict=True))
+
+
+def _ids_of(token: str, rows: Sequence[int]) -> Iterator[str]:
+    """As `custom_id_of`, for many rows at once."""
+    return map(custom_id_of(token, 0)[:-1].__add__, map(str, rows))
 
 
 def row_of(custom_id: str) -> int | None:
@@ -151,7 +156,7 @@ class _Cutting:
         return lines
 
     def _encoded(self, portion: Rendered, whole: Sequence[int], rows: Sequence[int]) -> list[bytes]:
-        ids = map(custom_id_of(self.token, 0)[:-1].__add__, map(str, rows))
+        ids = _ids_of(self.token, rows)
         if len(whole) == len(portion.rows):
             return list(map(self.encoder, ids, portion.system, portion.user))
         return [self.encoder(custom_id, portion.system[i], portion.user[i]) for custom_id, i in zip(ids, whole, strict=True)]

@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from jobs.rows.duck import connect_once
+from jobs.rows.duck import THREADS, connect_once
 from jobs.rows.files import publish
 from jobs.rows.memory import give_back
 from jobs.rows.portions import bytes_each, rows_at_once
@@ -109,7 +109,7 @@ def _write(file: Path, target: Path, sql: str, params: list[Any]) -> None:
     part = target.with_name(f"{target.name}.{os.getpid()}.part")  # two processes may make the same: each its own, and either will do
     try:
         size = rows_at_once(GROUP_BYTES, bytes_each(pq.read_metadata(file)), 2_048, ROW_GROUP)
-        with connect_once([file.parent], threads=2 if size == ROW_GROUP else 1) as db:  # each thread has a group of its own
+        with connect_once([file.parent], threads=THREADS if size == ROW_GROUP else 1) as db:  # each thread has a group of its own
             quoted = str(part.resolve()).replace("'", "''")
             db.execute(f"COPY ({sql}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {size})", [*params, str(file)])
         publish(part, target)

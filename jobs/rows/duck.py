@@ -18,14 +18,18 @@ THREADS = 2
 def connect(folders: Iterable[Path]) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that can read files in these folders and nothing else: no network, no extensions, no Python variables."""
     # Opening one takes longer than most questions, so it is kept for the next; never across a fork.
-    return _opened(os.getpid(), tuple(sorted({str(folder.resolve()) for folder in folders}))).cursor()
+    return _opened(os.getpid(), _names(folders)).cursor()
 
 
 @contextmanager
 def connect_once(folders: Iterable[Path], threads: int = THREADS) -> Iterator[duckdb.DuckDBPyConnection]:
     """As `connect`, for work that takes much memory: none of it is kept afterwards."""
-    with _open(tuple(sorted({str(folder.resolve()) for folder in folders})), threads) as db:
+    with _open(_names(folders), threads) as db:
         yield db
+
+
+def _names(folders: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(sorted({str(folder.resolve()) for folder in folders}))
 
 
 @lru_cache(maxsize=4)

@@ -111,13 +111,19 @@ def test_what_was_given_up_unasked_is_cancelled_later(make: Any, sandbox: Any, p
     assert len(texts(job, "batch:cancel")) == 1
 
 
-def test_late_create_of_a_batch_that_waits_is_adopted(make: Any, sandbox: Any) -> None:
-    """Proved absent, then held back; before it is sent again its first create turns up: it is taken, not cancelled and paid twice."""
-    job = make()
+def prove_absent(job: Job, sandbox: Any) -> Batch:
+    """A create whose answer is lost, and which the list hides until it counts as absent."""
     batch = lose(job, sandbox)
     sandbox.control("arm", verb="batches.list", fault="hide", times=0)
     while batch.state == "unknown":
         batch = look(batch)
+    return batch
+
+
+def test_late_create_of_a_batch_that_waits_is_adopted(make: Any, sandbox: Any) -> None:
+    """Proved absent, then held back; before it is sent again its first create turns up: it is taken, not cancelled and paid twice."""
+    job = make()
+    batch = prove_absent(job, sandbox)
     assert (batch.state, len(batch.past_tokens), creates(sandbox)) == ("ready", 1, 1)
     sandbox.control("disarm")
     sweep.sweep()
@@ -129,10 +135,7 @@ def test_late_create_of_a_batch_that_waits_is_adopted(make: Any, sandbox: Any) -
 def test_what_turned_up_once_is_not_absent_by_one_look(make: Any, sandbox: Any) -> None:
     """The looks that proved it absent before it turned up prove nothing any more."""
     job = make()
-    batch = lose(job, sandbox)
-    sandbox.control("arm", verb="batches.list", fault="hide", times=0)
-    while batch.state == "unknown":
-        batch = look(batch)
+    batch = prove_absent(job, sandbox)
     sandbox.control("disarm")
     sweep.sweep()
     assert batch_of_pk(batch).state == "unknown"
