@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.costs.prices import PriceSheet, price_rows
-from jobs.engine import audit_raw, places, tally
+from jobs.engine import audit_raw, left_behind, places, tally
 from jobs.engine.receipts import receipt_of
 from jobs.models import Batch, Job, Round
 from jobs.rows.cut import index_of, rows_in
@@ -41,6 +41,14 @@ class Finding:
 def audit_job(job: Job) -> list[Finding]:
     """All that is wrong with the books of a job; empty when they add up. Reads every file of the job once or twice."""
     return [Finding(str(job.pk), where, text) for where, text in _findings(job)]
+
+
+def unknown_jobs() -> list[Finding]:
+    """Folders with answers of jobs that the ledger does not know, as after a restore from a backup."""
+    known = {pk.hex for pk in Job.objects.values_list("pk", flat=True)}
+    found = [folder for folder in sorted(places.paths().data.glob("rows/*/jobs/*")) if folder.name not in known]
+    text = "holds answers, and the ledger does not know the job"
+    return [Finding(each.name, "folder", text) for each in found if any(map(left_behind.has_answers, each.glob("batches/*")))]
 
 
 def _findings(job: Job) -> Iterator[tuple[str, str]]:
@@ -223,7 +231,8 @@ def _left_over(job: Job) -> Iterator[str]:
         if path.name.endswith(".part") or path.name.startswith("outcomes-"):
             yield f"left over: {path.relative_to(folder)}"
         elif path.parent == folder / "batches" and path.name not in known:
-            yield f"a batch that the ledger does not know: {path.name}"
+            what = "answers of a batch" if left_behind.has_answers(path) else "a batch"
+            yield f"{what} that the ledger does not know: {path.name}"
 
 
 def _state(job: Job) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs import formats
-from jobs.engine import crash, places
+from jobs.engine import crash, left_behind, places
 from jobs.engine.budget import reserve_of
 from jobs.engine.headroom import byte_limit, tokens_per_batch
 from jobs.engine.lease import Lease, LostLease
@@ -36,24 +35,12 @@ def plan(job: Job, lease: Lease) -> bool:
     if round_ is None:
         return False
     Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(state=JobState.PREPARING)
-    remove_unknown(job, lease)
+    left_behind.remove_unknown(job, lease)
     if job.cancel_requested_at or job.wish:  # cancelled, or to be finished in real time
         cancel_rest(round_, lease)
     else:
         _cut(round_, lease)
     return True
-
-
-def remove_unknown(job: Job, lease: Lease) -> None:
-    """Remove what a killed planner left: folders of batches that the ledger never learned of. What cannot be removed now is at the end."""
-    folder = places.job_folder(job) / "batches"
-    if not folder.exists():
-        return
-    found = list(folder.iterdir())  # before the ledger is asked: what is made in between is known to it
-    known = {pk.hex for pk in Batch.objects.filter(job=job).values_list("pk", flat=True)}
-    for each in found:
-        if each.name not in known and lease.holds():  # else another planner may have made it
-            shutil.rmtree(each, ignore_errors=True)
 
 
 def _cut(round_: Round, lease: Lease) -> None:
@@ -89,6 +76,7 @@ def _request(round_: Round) -> dict[str, Any]:
         "limits": cut_limits(round_),
         "folder": str(places.job_folder(round_.job) / "batches"),
         "seconds": PIECE_SECONDS,
+        "left": left_behind.takable(round_),
     }
 
 
@@ -147,7 +135,8 @@ def _new_batch(round_: Round, piece: dict[str, Any]) -> Batch:
         last_row=piece["last_row"],
         next_look_at=timezone.now(),
     )
-    note(round_.job, "batch:ready", f"Batch {batch.number}: {formats.count(batch.n_requests, 'row')} ready", batch)
+    taken = ", with a request file that was there already" if piece["taken"] else ""
+    note(round_.job, "batch:ready", f"Batch {batch.number}: {formats.count(batch.n_requests, 'row')} ready{taken}", batch)
     return batch
 
 

@@ -9,10 +9,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs import formats
-from jobs.engine import crash, history, places, rescue
+from jobs.engine import crash, history, left_behind, places, rescue
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
-from jobs.engine.plan import remove_unknown
 from jobs.engine.retry import add_round
 from jobs.engine.view import standing_of
 from jobs.models import Job, Round
@@ -118,7 +117,8 @@ def _finish(job: Job, lease: Lease) -> None:
     # A draft that was put away has rows that nobody ever tried.
     if sum(job.counts.values()) != job.n_rows or (job.counts["pending"] and job.launched_at is not None):
         raise ValueError(f"job {job.pk}: {job.counts['pending']} rows have no outcome at the end")
-    remove_unknown(job, lease)
+    left_behind.remove_unknown(job, lease, whole=True)
+    left_behind.say_kept(job)
     if job.cancel_requested_at is not None:
         state, words = JobState.CANCELLED, f"Cancelled: {job.n_succeeded:,} of {formats.count(job.n_rows, 'row')} had succeeded"
     elif job.n_succeeded == job.n_rows:

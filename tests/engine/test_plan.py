@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.engine import places, plan, render_child
+from jobs.engine import left_behind, places, plan, render_child
 from jobs.engine.lease import LostLease, claim
 from jobs.engine.plan import cut_limits
 from jobs.engine.tally import tally_of
@@ -36,18 +36,18 @@ def test_what_a_dead_planner_left_is_removed(make: Any, sandbox: Any) -> None:
     (left / "requests.jsonl.part").write_text("x")
     lease = claim(Job, job.pk)
     assert lease is not None
-    plan.remove_unknown(job, lease)
+    left_behind.remove_unknown(job, lease)
     assert not left.exists()
     left.mkdir()
     lease.ends = 0.0  # it slept: what is there may be another planner's
-    plan.remove_unknown(job, lease)
+    left_behind.remove_unknown(job, lease)
     assert left.exists()
     lease.release()
     plan_here(job)
     kept = places.batch_folder(job, batch_of(job).pk)
     lease = claim(Job, job.pk)
     assert lease is not None
-    plan.remove_unknown(job, lease)
+    left_behind.remove_unknown(job, lease)
     assert kept.exists()
     assert not left.exists()
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs.engine.audit import audit_job
+from jobs.engine.audit import Finding, audit_job, unknown_jobs
 from jobs.models import Job
 from jobs.words import JobState
 
@@ -32,9 +32,14 @@ class Command(BaseCommand):
         n_jobs = n_rows = n_findings = 0
         for job in jobs.iterator(chunk_size=50):
             n_jobs, n_rows = n_jobs + 1, n_rows + job.n_rows
-            for finding in audit_job(job):
-                n_findings += 1
-                self.stdout.write(str(finding))
+            n_findings += self._say(audit_job(job))
+        if not options["job"]:
+            n_findings += self._say(unknown_jobs())
         self.stdout.write(f"{n_jobs:,} jobs, {n_rows:,} rows: " + (f"{n_findings:,} findings" if n_findings else "everything adds up"))
         if n_findings:
             sys.exit(1)
+
+    def _say(self, findings: list[Finding]) -> int:
+        for finding in findings:
+            self.stdout.write(str(finding))
+        return len(findings)
