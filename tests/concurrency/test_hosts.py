@@ -22,7 +22,9 @@ from tests.servers import Redis
 
 pytestmark = [pytest.mark.postgres, pytest.mark.serial, pytest.mark.django_db(transaction=True)]
 N_ROWS, N_BATCHES = 1000, 20
-QUICK = {"BATCHUI_LEASE_SECONDS": "8", "BATCHUI_SANDBOX_ABSENCE_SECONDS": "12"}
+# The hosts reach the sandbox at an address of their own, so that to the ledger it is a provider like any other. A host may die with its mark
+# made and its create not sent: then all wait for the window of absence.
+QUICK = {"BATCHUI_LEASE_SECONDS": "8", "BATCHUI_ABSENCE_SECONDS": "12", "BATCHUI_ABSENCE_APART_SECONDS": "3"}
 
 
 def launch(site: Site, people: Any) -> Job:
@@ -61,7 +63,7 @@ def beat(host: Host) -> None:
 
 
 def assert_done_once(job: Job, site: Site) -> None:
-    """Each batch created once, each row run once and standing once, nothing left over."""
+    """Each batch created once, each row run once and standing once, nothing left over. A create that never arrived was made again, by a token of its own."""
     assert state_of(job) == JobState.COMPLETED
     assert (job.n_succeeded, job.n_rows) == (N_ROWS, N_ROWS)
     creates = site.creates
@@ -70,7 +72,7 @@ def assert_done_once(job: Job, site: Site) -> None:
     ran = Counter(row["custom_id"] for row in site.sandbox.control("executed"))
     assert (len(ran), set(ran.values())) == (N_ROWS, {1})
     batches = list(Batch.objects.filter(job=job))
-    assert {(batch.state, batch.n_submits) for batch in batches} == {(BatchState.SETTLED, 1)}
+    assert {(batch.state, batch.n_submits - len(batch.past_tokens)) for batch in batches} == {(BatchState.SETTLED, 1)}
     assert {batch.provider_batch_id for batch in batches} == {create["batch"] for create in creates}
     file = places.standings_file(job, job.n_settled_rounds)
     assert file is not None
