@@ -22,8 +22,8 @@ from tests.servers import Redis
 
 pytestmark = [pytest.mark.postgres, pytest.mark.serial, pytest.mark.django_db(transaction=True)]
 N_ROWS, N_BATCHES = 1000, 20
-# The hosts reach the sandbox at an address of their own, so that to the ledger it is a provider like any other. A host may die with its mark
-# made and its create not sent: then all wait for the window of absence.
+# The hosts reach the sandbox at an address of their own, so that to the ledger it is a provider like any other. A host may die with its
+# mark made and its create not sent: then all wait for the window of absence.
 QUICK = {"BATCHUI_LEASE_SECONDS": "8", "BATCHUI_ABSENCE_SECONDS": "12", "BATCHUI_ABSENCE_APART_SECONDS": "3"}
 
 
@@ -63,7 +63,8 @@ def beat(host: Host) -> None:
 
 
 def assert_done_once(job: Job, site: Site) -> None:
-    """Each batch created once, each row run once and standing once, nothing left over. A create that never arrived was made again, by a token of its own."""
+    """Each batch created once, each row run once and standing once, nothing left over. A create that never arrived is made again by a
+    token of its own."""
     assert state_of(job) == JobState.COMPLETED
     assert (job.n_succeeded, job.n_rows) == (N_ROWS, N_ROWS)
     creates = site.creates
