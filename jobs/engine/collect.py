@@ -18,10 +18,12 @@ from django.utils import timezone
 from jobs import formats
 from jobs.costs.prices import PriceSheet, price_rows
 from jobs.engine import answered_by, crash, places, remote_files, second_look, shelf
+from jobs.engine.direct_files import lost_of
 from jobs.engine.lease import Lease
 from jobs.engine.log import move, note
 from jobs.engine.reject import close_with, draft_of
 from jobs.engine.remote import calling
+from jobs.engine.request_file import rows_of
 from jobs.engine.spec import spec_from_json
 from jobs.engine.windows import back_off
 from jobs.errors import ProviderError
@@ -29,7 +31,7 @@ from jobs.models import Batch, Connection
 from jobs.providers.base import Answer, Plain, RemoteBatch, RequestSpec, split_lines
 from jobs.providers.lines import split_glued
 from jobs.providers.registry import abilities_of, decoder_for, plain_decoder_for
-from jobs.rows.cut import custom_id_of, custom_ids, rows_in
+from jobs.rows.cut import custom_id_of, custom_ids
 from jobs.rows.files import write_whole
 from jobs.rows.memory import give_back
 from jobs.rows.outcomes import OutcomeWriter
@@ -83,8 +85,10 @@ def fetch(batch: Batch, lease: Lease) -> None:
     except ProviderError as error:
         _not_fetched(batch, lease, error)
         return
-    words = f"Batch {batch.number}: results are here, {sum(file.stat().st_size for file in files):,} bytes"
-    told: dict[str, Any] = {"provider_raw": remote.raw, "results_expire_at": batch.results_expire_at}
+    n_bytes = sum(file.stat().st_size for file in files)
+    words = f"Batch {batch.number}: results are here, {n_bytes:,} bytes"
+    counts = {**batch.provider_counts, second_look.BYTES: n_bytes}
+    told: dict[str, Any] = {"provider_raw": remote.raw, "provider_counts": counts, "results_expire_at": batch.results_expire_at}
     move(batch, lease, BatchState.FETCHED, words, n_errors=0, wait_reason="", **told)
     shelf.fetched(batch)
 
@@ -130,7 +134,7 @@ def collect(batch: Batch, lease: Lease) -> None:
         _wrong_batch(batch, lease)
         return
     with lease.kept(), _without_gc():
-        gathering = _Gathering(batch, spec, lambda line: decoder(line, spec), gone=(places.results_folder(batch) / GONE).exists())
+        gathering = _Gathering(batch, spec, lambda line: decoder(line, spec), gone=_why_gone(batch))
         with OutcomeWriter(draft_of(batch, lease), round=batch.round.number, batch=batch.pk.hex) as writer:
             for number, path in enumerate(files):
                 for portion in gathering.portions(number, path):
@@ -170,6 +174,13 @@ def result_files(batch: Batch) -> list[Path]:
     folder = places.results_folder(batch)
     names = [path for path in folder.iterdir() if path.suffix == ".jsonl"] if folder.exists() else []
     return sorted(names, key=lambda path: ("error" in path.name, path.name))
+
+
+def _why_gone(batch: Batch) -> str:
+    """Why answers may have been made that can be had nowhere any more; "" where that is not so."""
+    marker = places.results_folder(batch) / GONE
+    words = "The results were no longer at the provider when they were fetched. The row may have been answered and charged."
+    return (marker.read_text() or words) if marker.exists() else ""
 
 
 def _is_ours(batch: Batch, files: list[Path], decode: Decode) -> bool:
@@ -221,11 +232,11 @@ class _Gathering:
     _sheet: Any = None
     _valid: Any = None
     _may_be_ours: bool = False
-    gone: bool = False  # the results vanished before they were fetched
+    gone: str = ""  # why there may have been answers that nobody has, in words
     _torn: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # row → where its line stands that cannot be read
 
     def __post_init__(self) -> None:
-        sent = rows_in(places.request_file(self.batch)).tolist()
+        sent = rows_of(self.batch).tolist()
         self._left, self._ids = set(sent), custom_ids(self.batch.token, sent)
         self._sheet = PriceSheet.from_json(self.batch.round.sheet)
         self._valid = validator(self.spec.schema) if self.spec.schema else None
@@ -356,19 +367,17 @@ class _Gathering:
             kind, cause, words, billed = OutcomeKind.CANCELLED, Cause.CANCELLED, "The batch was cancelled before any of it ran.", "unpaid"
         if self.batch.round.lane != Lane.BATCH:  # each row that was sent has a line there
             kind, cause, words, billed = OutcomeKind.CANCELLED, Cause.CANCELLED, "Cancelled before it was sent.", "unpaid"
+            sent = lost_of(places.results_folder(self.batch), left)
+            yield from self._without(sorted(sent), OutcomeKind.MISSING, Cause.NO_ANSWER, second_look.LOST, "unknown")
+            left = [row for row in left if row not in sent]
         if self.gone:
-            cause, words = (
-                Cause.NO_ANSWER,
-                "The results were no longer at the provider when they were fetched. The row may have been answered and charged.",
-            )
-        for i in range(0, len(left), PORTION):
-            yield {
-                "_row": left[i : i + PORTION],
-                "kind": kind.value,
-                "cause": cause.value,
-                "message": words,
-                "billed": billed,
-            }
+            cause, words = Cause.NO_ANSWER, self.gone
+        yield from self._without(left, kind, cause, words, billed)
+
+    def _without(self, rows: list[int], kind: OutcomeKind, cause: Cause, words: str, billed: str) -> Iterator[dict[str, Any]]:
+        for i in range(0, len(rows), PORTION):
+            part = rows[i : i + PORTION]
+            yield {"_row": part, "kind": kind.value, "cause": cause.value, "message": words, "billed": billed}
 
     def _never_ran(self) -> bool:
         """Cancelled at the provider while it was still being checked: no file, no row counted, no line."""

@@ -27,6 +27,7 @@ from jobs.engine.lease import Lease
 from jobs.engine.log import move
 from jobs.engine.pace import Call, Pace, ran, runs_on
 from jobs.engine.remote import calling, limits_for
+from jobs.engine.request_file import make_whole, rows_of
 from jobs.engine.spec import spec_from_json
 from jobs.engine.submit import hold
 from jobs.engine.windows import back_off
@@ -35,7 +36,7 @@ from jobs.models import Batch, Connection
 from jobs.providers import errors
 from jobs.providers.base import Answer, Provider, RequestSpec
 from jobs.providers.session import CALL_SECONDS, FLEX_SECONDS
-from jobs.rows.cut import custom_id_of, line_of, rows_in
+from jobs.rows.cut import custom_id_of, line_of
 from jobs.words import BatchState, Cause
 
 STEP_SECONDS = 120.0
@@ -83,7 +84,9 @@ def run(batch: Batch, lease: Lease) -> None:
     if reason := "" if cancelled else budget.begin(batch, lease):
         hold(batch, lease, reason)
         return
-    rows = [int(row) for row in rows_in(places.request_file(batch))]
+    if not cancelled:
+        make_whole(batch, lease)
+    rows = [int(row) for row in rows_of(batch)]
     files = Log(places.results_folder(batch))
     try:
         files.open()

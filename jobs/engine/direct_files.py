@@ -98,6 +98,11 @@ class Log:
         return found
 
 
+def lost_of(folder: Path, rows: list[int]) -> set[int]:
+    """Those of `rows`, of which there is no line, that were sent all the same: what was answered to them is gone from the disk."""
+    return set(rows) & Log(folder).sent() if (folder / ANSWERS).exists() else set(rows)
+
+
 def seconds_of(folder: Path) -> dict[int, float]:
     """Row → seconds that its answer took."""
     path = folder / SECONDS

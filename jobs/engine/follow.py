@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from django.utils import timezone
 
-from jobs.engine import shelf, twins
+from jobs.engine import shelf, trouble, twins
 from jobs.engine.headroom import headroom, learn, learn_tokens, token_limit
 from jobs.engine.lease import Lease, LostLease, claim, surely
 from jobs.engine.listing import Walked
@@ -24,6 +25,7 @@ MAX_PAGES = 10
 MAX_GETS = 5
 NEARLY = timedelta(hours=4)  # before a batch expires
 ALONE_TRIES = 4  # creates of a file that did not fit, though nothing else was enqueued
+log = structlog.get_logger(__name__)
 OF_THE_CONNECTION = (Cause.AUTH, Cause.BILLING, Cause.RATE_LIMITED, Cause.TIMEOUT)  # no use in asking on after these
 # The words of all providers for a batch that is not over yet.
 LIVE_WORDS = {
@@ -66,7 +68,17 @@ def follow(connection: Connection) -> None:
         Connection.objects.filter(pk=connection.pk).exclude(problem="").update(problem="")
     for batch in waiting:
         if remote := known.get(batch.provider_batch_id):
-            take_note(batch, remote)
+            _note_alone(batch, remote)
+
+
+def _note_alone(batch: Batch, remote: RemoteBatch) -> None:
+    """As `take_note`; trouble of our own with one batch is said on it and keeps no other from being followed."""
+    try:
+        take_note(batch, remote)
+    except Exception as error:
+        log.exception("what the provider said could not be noted", batch=str(batch.pk))
+        words = trouble.words_of(error)
+        surely(lambda: _say(batch, None, words))
 
 
 def _ask(due: list[Batch], provider: Provider, known: dict[str, RemoteBatch]) -> ProviderError | None:
@@ -142,9 +154,9 @@ def _forgotten(batch: Batch) -> None:
         lease.release(timezone.now())
 
 
-def _say(batch: Batch, error: ProviderError, words: str, cap: float = 120) -> None:
+def _say(batch: Batch, error: ProviderError | None, words: str, cap: float = 120) -> None:
     """Why nothing is known of a submitted batch at the moment, and when it is asked for again."""
-    at = back_off(batch.n_errors + 1, error.retry_after, cap=cap)
+    at = back_off(batch.n_errors + 1, error.retry_after if error else None, cap=cap)
     Batch.objects.filter(pk=batch.pk, state=BatchState.SUBMITTED).update(
         wait_reason=words[:500], n_errors=batch.n_errors + 1, next_look_at=at
     )

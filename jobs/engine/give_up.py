@@ -1,4 +1,5 @@
-"""Give a batch up: a person's last resort against a provider that never ends a batch, or has forgotten it.
+"""Give a batch up: a person's last resort against a provider that never ends a batch, or has forgotten it, and against answers of it
+that are here and cannot be collected.
 
 Its rows end as unanswered, with what was charged unknown, and are free; nothing goes again by itself. What the provider still does with
 it is watched by the sweep and told on the timeline.
@@ -6,8 +7,8 @@ it is watched by the sweep and told on the timeline.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -18,7 +19,7 @@ from django.utils import timezone
 
 from batchui.seal import SealBroken
 from jobs import formats
-from jobs.engine import audit_log, twins
+from jobs.engine import audit_log, trouble, twins
 from jobs.engine.decide import deciding, name_of, read, risk_of
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
@@ -31,7 +32,7 @@ from jobs.models import Batch, Job
 from jobs.providers.base import Provider
 from jobs.words import UNDECIDED, BatchState, Lane
 
-STATES = [BatchState.SUBMITTED, BatchState.ENDED, *UNDECIDED]
+STATES = [BatchState.SUBMITTED, BatchState.ENDED, BatchState.FETCHED, *UNDECIDED]
 GIVEN_UP, ENDED = "batch:given-up", "batch:given-up-ended"
 MANY_ERRORS = 5  # looks in a row that failed
 
@@ -40,6 +41,10 @@ def reason_of(batch: Batch, now: datetime | None = None) -> str:
     """Why it is fair to give the batch up now, as a sentence; "" where waiting is right. No call, no query beyond the batch's own."""
     now = now or timezone.now()
     patience = timedelta(seconds=settings.PATIENCE_SECONDS)
+    if batch.state == BatchState.FETCHED:  # what it says itself is trouble of ours, not a wait for a second look at the answer
+        is_stuck = batch.n_errors >= MANY_ERRORS and batch.problem and batch.wait_reason == batch.problem[:500]
+        words = f"Its answers are here and cannot be collected: {batch.problem}."
+        return words if is_stuck and _past(batch.ended_at, patience, now) else ""
     if batch.state not in STATES or batch.round.lane != Lane.BATCH:
         return ""
     if batch.state in UNDECIDED:
@@ -60,7 +65,7 @@ def _past(since: datetime | None, wait: timedelta, now: datetime) -> bool:
 
 def stuck_of(job: Job) -> list[tuple[Batch, str]]:
     """Batches of a job that may be given up now, the first twenty, each with its reason. One query."""
-    open_ones = Batch.objects.filter(job=job, state__in=STATES, round__lane=Lane.BATCH).select_related("round", "connection")
+    open_ones = Batch.objects.filter(job=job, state__in=STATES).select_related("round", "connection")
     found = ((batch, reason_of(batch)) for batch in open_ones.order_by("round__number", "number"))
     return list(islice(((batch, reason) for batch, reason in found if reason), 20))
 
@@ -70,6 +75,8 @@ def risk_in_words(batch: Batch) -> str:
     risk = risk_of(batch)
     most = f"up to {formats.usd(risk)}" if risk is not None else "an amount that is not known"
     rows = formats.count(batch.n_requests, "row")
+    if batch.state == BatchState.FETCHED:
+        return f"What was answered of its {rows} was billed, {most}, and is lost to the job: rows that you send again are paid again."
     return (
         f"The provider may have answered some of its {rows}, or may still answer them, and bill {most} for that. "
         "Those answers are lost: rows that you send again afterwards are paid again."
@@ -79,10 +86,10 @@ def risk_in_words(batch: Batch) -> str:
 def give_up(batch: Batch, user: User | None) -> Batch:
     """Close the batch without answers. The provider is asked one last time: where it has ended, its answers are collected instead.
     Raises BadInput where it is not fair to give it up, or where the batch has moved on."""
-    with deciding(batch, STATES) as (batch, lease):
+    with deciding(batch, STATES) as (batch, lease), _in_words():
         if not (reason := reason_of(batch)):
             raise BadInput("This batch cannot be given up: it is still within its time.")
-        if batch.provider_batch_id:
+        if batch.provider_batch_id and batch.state != BatchState.FETCHED:
             _ask_once_more(batch, lease)
         text = f"Batch {batch.number}: given up by {name_of(user)}. {reason} What the provider may have charged for it is not known"
         with transaction.atomic():
@@ -93,6 +100,14 @@ def give_up(batch: Batch, user: User | None) -> Batch:
             risk = risk_of(batch)
             audit_log.write(batch.job.workspace, user, "batch given up", str(batch), risk_usd=str(risk) if risk is not None else None)
     return read(batch)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # a full disk takes no outcomes either
+        raise BadInput(f"The batch cannot be given up at the moment: {trouble.words_of(error)}.") from error
 
 
 def _ask_once_more(batch: Batch, lease: Lease) -> None:

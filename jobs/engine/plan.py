@@ -61,6 +61,11 @@ def _cut(round_: Round, lease: Lease) -> None:
 
 
 def _request(round_: Round) -> dict[str, Any]:
+    return request_of(round_, round_.plan_offset, cut_limits(round_), left=left_behind.takable(round_))
+
+
+def request_of(round_: Round, start: int, limits: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What the child is asked for that cuts rows of the round, from the place `start` among them on."""
     version = round_.job.dataset_version
     assert version is not None
     rows = places.rows_file(round_)
@@ -72,11 +77,11 @@ def _request(round_: Round) -> dict[str, Any]:
         "system": round_.prompt_version.system,
         "user": round_.prompt_version.user,
         "rows": str(rows) if rows else "",
-        "start": round_.plan_offset,
-        "limits": cut_limits(round_),
+        "start": start,
+        "limits": limits,
         "folder": str(places.job_folder(round_.job) / "batches"),
         "seconds": PIECE_SECONDS,
-        "left": left_behind.takable(round_),
+        **more,
     }
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 from django.db import transaction
 from django.utils import timezone
 
@@ -16,9 +15,9 @@ from jobs.engine.headroom import learn_bytes
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import move
 from jobs.engine.pump import nudge
+from jobs.engine.request_file import rows_of
 from jobs.models import Batch
 from jobs.providers.base import LineError, RemoteBatch
-from jobs.rows.cut import row_of, rows_in
 from jobs.rows.files import fsync_folder
 from jobs.rows.outcomes import OutcomeWriter
 from jobs.words import BatchState, Cause, OutcomeKind
@@ -56,16 +55,10 @@ def close_unanswered(batch: Batch, lease: Lease, message: str) -> None:
 def _named(batch: Batch, errors: Sequence[LineError]) -> dict[int, tuple[Cause, str]]:
     """Row → cause and words, of the lines that the provider named."""
     wanted = {error.line: error for error in errors if error.line and not error.shared}
-    found: dict[int, tuple[Cause, str]] = {}
     if not wanted:
-        return found
-    with places.request_file(batch).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if error := wanted.get(number):
-                row = row_of(orjson.loads(line)["custom_id"])
-                if row is not None:
-                    found[row] = (error.cause, error.message)
-    return found
+        return {}
+    rows = rows_of(batch)  # a line of the file each, in their order
+    return {int(rows[line - 1]): (error.cause, error.message) for line, error in wanted.items() if line <= len(rows)}
 
 
 def _close(
@@ -79,7 +72,7 @@ def _close(
     **of_each: Any,
 ) -> None:
     """One outcome of `kind` for each row, `of_each` among its fields; a row of `named` has a cause and words of its own."""
-    rows = [int(row) for row in rows_in(places.request_file(batch))]
+    rows = [int(row) for row in rows_of(batch)]
     innocent = f"Another line of the batch was refused: {message}" if named else message
     with OutcomeWriter(draft_of(batch, lease), round=batch.round.number, kind=kind.value, batch=batch.pk.hex, **of_each) as writer:
         for i in range(0, len(rows), 20_000):

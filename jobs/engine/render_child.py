@@ -24,7 +24,7 @@ Make = Callable[[int, CutLimits, str, Path], Cut]  # (offset, limits, token, fol
 
 def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """One dict per request file, as `rows.cut.Cut` with its batch's id and token, and whether it was there already; stops after `seconds`
-    at the end of a file."""
+    at the end of a file. With `again`, one file with that `token` in that `folder`."""
     began = time.monotonic()
     encoder = encoder_for(request["kind"], RequestSpec(**request["spec"]))
     limits = CutLimits(**request["limits"])
@@ -32,10 +32,12 @@ def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     folder = Path(request["folder"])
 
     def make(offset: int, limits: CutLimits, token: str, folder: Path) -> Cut:
-        return cut(
-            Path(request["table"]), request["columns"], request["system"], request["user"], rows, offset, encoder, limits, token, folder
-        )
+        texts = request["columns"], request["system"], request["user"]
+        return cut(Path(request["table"]), *texts, rows, offset, encoder, limits, token, folder)
 
+    if again := request.get("again"):
+        yield asdict(make(request["start"], limits, again["token"], folder / again["folder"]))
+        return
     offset, left = request["start"], _placed(request["left"], rows)
     while True:
         batch_id, token = uuid.uuid4().hex, uuid.uuid4().hex[:16]

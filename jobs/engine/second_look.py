@@ -23,6 +23,8 @@ from jobs.words import Cause, Lane
 
 TRIES = 5
 PATIENCE = timedelta(days=4)  # with a provider that cannot be asked; a person is told after two of them
+BYTES = "result_bytes"  # in the batch's counts: of the result files as they were fetched
+LOST = "Its answer was on our disk and is gone from there. The row may have been charged."
 DONE = "fetched-twice"  # a file in the results folder: two fetches gave the same bytes, or a second one cannot be had
 
 
@@ -65,6 +67,10 @@ def settles(batch: Batch, lease: Lease, n_missing: int) -> bool:
 
 def _cannot(batch: Batch, lease: Lease, error: ProviderError, n_missing: int) -> bool:
     if batch.n_errors + 1 >= TRIES and not _may_pass(batch, error):
+        if sum(path.stat().st_size for path in places.results_folder(batch).glob("*.jsonl")) < batch.provider_counts.get(BYTES, 0):
+            write_whole(places.results_folder(batch) / "gone", LOST.encode())
+            _wait(batch, lease, "its results are gone from the disk, and the provider has them no more", 0.0)
+            return False
         write_whole(places.results_folder(batch) / DONE, b"")
         return True
     shelf.warn(batch, error.message)

@@ -20,6 +20,7 @@ from jobs.engine.log import move
 from jobs.engine.places import request_file
 from jobs.engine.reject import cut_smaller, free_unsent, reject_whole
 from jobs.engine.remote import calling, limits_for
+from jobs.engine.request_file import make_whole
 from jobs.engine.twins import note_twin
 from jobs.engine.windows import LONGEST, back_off, soon, windows_of
 from jobs.errors import ProviderError
@@ -52,6 +53,7 @@ def submit(batch: Batch, lease: Lease) -> None:
         return
     if restored.remembered(batch, lease):
         return
+    make_whole(batch, lease)
     mutex = _create_mutex(batch)
     if mutex is False:  # held by another create, or one is being looked for
         lease.write(wait_reason="waiting its turn: this provider takes one new batch at a time", next_look_at=soon(1.0))

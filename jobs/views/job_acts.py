@@ -21,7 +21,7 @@ from jobs.queries.job_acts import rescue_of
 from jobs.queries.job_money import link
 from jobs.views.orphans import orphan_lines
 from jobs.views.posting import only_post
-from jobs.words import Role
+from jobs.words import BatchState, Role
 
 
 def usual_of(job: Job, facts: Facts) -> Usual | None:
@@ -39,7 +39,7 @@ def acts_of(job: Job, page: JobPage, usual: Usual | None) -> dict[str, Any]:
     return {
         "rescue": rescue_of(job, page.facts, offered.rows, offered.realtime, offered.batch, offered.more, usual),
         "held": held,
-        "stuck": give_up.stuck_of(job) if page.facts.n_on_batch_lane else [],
+        "stuck": give_up.stuck_of(job) if page.facts.n_on_batch_lane or page.facts.states.get(BatchState.FETCHED) else [],
         "cap_form": CapForm(initial={"cap_usd": held.enough}) if held else None,
     }
 

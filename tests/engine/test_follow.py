@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from jobs.engine import follow
 from jobs.engine.follow import take_note
 from jobs.engine.remote import calling
 from jobs.models import Batch, Connection
@@ -249,3 +250,23 @@ def test_calls_never_list_more_than_ten_pages(make: Any, sandbox: Any) -> None:
     assert sandbox.control("")["calls"]["openai batches.list"] - before <= 10
     with calling(job.connection) as provider:
         assert provider.get(batch_of(job, 1).provider_batch_id).id == batch_of(job, 1).provider_batch_id
+
+
+def test_trouble_of_ours_with_one_batch_keeps_no_other_from_being_followed(make: Any, sandbox: Any, monkeypatch: Any) -> None:
+    job = make(per_batch=2)
+    first, second, third = (look(batch_of(job, number + 1)) for number in range(3))
+    sandbox.control("advance", seconds=60)
+    whole = follow.take_note
+
+    def broken(batch: Any, remote: Any) -> None:
+        if batch.pk == second.pk:
+            raise OSError(5, "Input/output error")
+        whole(batch, remote)
+
+    monkeypatch.setattr(follow, "take_note", broken)
+    look(first)
+    words = "the storage failed; it is tried again (Input/output error)"
+    found = [(each.state, each.wait_reason) for each in map(batch_of_pk, (first, second, third))]
+    assert found == [("ended", ""), ("submitted", words), ("ended", "")]
+    monkeypatch.undo()
+    assert kinds(finish(job, sandbox)) == {"succeeded": 6}

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobs.models import Batch
-from tests.engine.world import batch_of, batch_of_pk, finish, kinds, look
+from tests.engine.world import batch_of, batch_of_pk, finish, kinds, look, plan_here
 from tests.engine.world import make as make_world
 
 pytestmark = pytest.mark.django_db
@@ -55,3 +55,22 @@ def test_batch_that_is_well_cannot_be_given_up(as_owner: Any, people: Any, sandb
     batch = look(batch_of(make_world(people, sandbox, model="gpt-6-luna+never")))
     assert as_owner.post(address(batch), {"confirm": "give up"}).status_code == 302
     assert batch_of_pk(batch).state == "submitted"
+
+
+def test_answers_that_cannot_be_collected(as_owner: Any, people: Any, sandbox: Any, data_folder: Any) -> None:
+    """Trouble of ours, of a job in real time as well."""
+    job = make_world(people, sandbox, planned=False)
+    job.rounds.update(lane="direct")
+    plan_here(job)
+    words, long_ago = "the storage failed; it is tried again (Input/output error)", timezone.now() - timedelta(hours=3)
+    there = {"state": "fetched", "provider_batch_id": "direct-1", "n_errors": 5, "ended_at": long_ago}
+    Batch.objects.filter(job=job).update(problem=words, wait_reason=words, next_look_at=timezone.now() + timedelta(minutes=1), **there)
+    batch = batch_of(job)
+    html = as_owner.get(reverse("job-detail", args=[job.pk])).content.decode()
+    assert f"Batch 1, round 1, 6 rows: Its answers are here and cannot be collected: {words}." in html
+    html = as_owner.get(address(batch)).content.decode()
+    assert "The files stay where they are, but nobody reads them any more. Its rows end as “No answer came back”." in html
+    assert "What was answered of its 6 rows was billed, up to $0.0" in html
+    as_owner.post(address(batch), {"confirm": "give up"})
+    job = finish(job, sandbox)
+    assert (job.state, kinds(job)) == ("failed", {"missing": 6})
