@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import structlog
 from django.utils import timezone
 
+from jobs.engine import clocks
 from jobs.engine.advance import advance as advance_one
 from jobs.models import Heartbeat
+
+log = structlog.get_logger(__name__)
 
 
 def advance(what: str) -> None:
@@ -15,5 +19,9 @@ def advance(what: str) -> None:
 
 
 def beat() -> None:
-    """Show that a worker of the cluster still takes tasks."""
+    """Show that a worker of the cluster still takes tasks; one whose host has a wrong clock takes none."""
+    if seconds := clocks.off():
+        clocks.say(seconds)
+        log.critical("the clock of this host is wrong", seconds_ahead_of_the_database=round(seconds, 1))
+        return
     Heartbeat.objects.update_or_create(name="worker", defaults={"at": timezone.now()})

@@ -8,7 +8,7 @@ import structlog
 from django.db import models
 from django.utils import timezone
 
-from jobs.engine import collect, direct, follow, plan, reconcile, settle, submit, sweep, trouble
+from jobs.engine import clocks, collect, direct, follow, plan, reconcile, settle, submit, sweep, trouble
 from jobs.engine.ingest import read_upload
 from jobs.engine.lease import Lease, LostLease, claim, surely
 from jobs.engine.pump import LIVE_JOBS, MOVING_BATCHES
@@ -17,12 +17,15 @@ from jobs.models import Batch, Connection, Job
 from jobs.words import BatchState, JobState, Lane
 
 log = structlog.get_logger(__name__)
+_TIMED: dict[str, type[models.Model]] = {"job": Job, "batch": Batch, "connection": Connection}  # where a wrong clock does harm
 JOB_LOOK_SECONDS = 20.0  # a job is nudged by what happens to it; this is for nudges that were lost
 
 
 def advance(kind: str, pk: str) -> None:
     """One step of a job, batch, connection or upload. Raises nothing that a later look would not repeat."""
-    if kind == "job":
+    if kind in _TIMED and (seconds := clocks.off()):
+        clocks.hand_on(_TIMED[kind], pk, seconds)
+    elif kind == "job":
         advance_job(pk)
     elif kind == "batch":
         advance_batch(pk)

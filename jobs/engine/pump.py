@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.tasks import async_task
 
-from jobs.engine import sweep_clock
+from jobs.engine import clocks, sweep_clock
 from jobs.engine.lease import free_at
 from jobs.engine.windows import LONGEST
 from jobs.models import Batch, Connection, DatasetUpload, Heartbeat, Job
@@ -54,6 +54,9 @@ def due(now: datetime | None = None, job: Job | None = None) -> Iterator[tuple[s
 
 def run_once() -> int:
     """Wake what is due; the number of wake-ups. Called again and again by the pump process."""
+    if seconds := clocks.off():
+        clocks.say(seconds)
+        return 0
     Heartbeat.objects.update_or_create(name="pump", defaults={"at": timezone.now()})
     if sweep_clock.is_due():
         async_task(TASK, "sweep:all")

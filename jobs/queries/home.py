@@ -13,6 +13,7 @@ from django.utils import timezone
 from jobs.formats import count, usd, usd_places
 from jobs.models import Batch, Connection, Dataset, Job, Prompt, Workspace
 from jobs.queries.job_list import LIVE, Line, line_of, needs_person
+from jobs.queries.machinery import standstill
 from jobs.queries.sandbox import counted_batches, counted_jobs
 from jobs.words import JobState
 
@@ -79,6 +80,7 @@ class Home:
     money: Money
     month: datetime
     mark: str
+    standstill: str  # why no job moves, where one should
 
     @property
     def month_label(self) -> str:
@@ -145,7 +147,8 @@ def home_of(workspace: Workspace, user_id: int) -> Home:
         n_counted=totals["n_counted"],
         sandbox=bool(connections) and all(each.is_sandbox for each in connections),
     )
-    seen = [money.sandbox, totals, spent, [(d.pk, d.version) for d in drafts], [(c.pk, c.problem) for c in broken]]
+    still = standstill(now) if live else ""
+    seen = [still, money.sandbox, totals, spent, [(d.pk, d.version) for d in drafts], [(c.pk, c.problem) for c in broken]]
     mark = hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
     recent = [line_of(job) for job in ended]
-    return Home(needs, totals["needs"], live, totals["live"], recent, drafts, broken, money, month, mark)
+    return Home(needs, totals["needs"], live, totals["live"], recent, drafts, broken, money, month, mark, still)

@@ -22,6 +22,7 @@ from jobs.models import Batch, Event, Job
 from jobs.queries.basis import open_batches
 from jobs.queries.job_list import look_of
 from jobs.queries.job_money import Money, link, money_of, prices_of, settings_of, uncertain_most, uncertain_words
+from jobs.queries.machinery import standstill
 from jobs.queries.timeline import TimelineEvent, latest_events
 from jobs.words import CLOSED, PENDING, PENDING_LOOK, BatchState, JobState, Lane, Look, OutcomeKind, RoundReason, RoundState, remote_status
 
@@ -97,6 +98,7 @@ class Frame:
     tabs: tuple[Tab, ...]
     needs: str
     connection_problem: str
+    standstill: str  # why nothing moves at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,12 @@ def rows_url(job: Job, **params: Any) -> str:
 
 
 def stamp_of(job: Job, facts: Facts | None = None, pace: int | None = None) -> str:
-    """A short text that changes whenever the live part of a page would; two or three queries where nothing is handed in."""
+    """A short text that changes whenever the live part of a page would; two to four queries where nothing is handed in."""
     facts = facts or facts_of(job)
     pace = pace_of(job) if pace is None else pace
     problem = job.connection.problem if job.connection else ""
-    return f"{job.version}.{pace}.{zlib.crc32(repr((facts.seen, job.state, job.needs, problem)).encode()):x}"
+    told = (facts.seen, job.state, job.needs, problem, facts.standstill)
+    return f"{job.version}.{pace}.{zlib.crc32(repr(told).encode()):x}"
 
 
 def pace_of(job: Job, last: datetime | None = None) -> int:
@@ -163,7 +166,7 @@ def segments_of(job: Job) -> tuple[Segment, ...]:
 
 
 def frame_of(job: Job, current: str, facts: Facts | None = None) -> Frame:
-    """Head and tabs. Costs one query unless the job page has its facts already."""
+    """Head and tabs. Costs up to three queries unless the job page has its facts already."""
     state = JobState(job.state)
     facts = facts or (NOTHING if state.terminal else facts_of(job))
     tabs = [
@@ -183,6 +186,7 @@ def frame_of(job: Job, current: str, facts: Facts | None = None) -> Frame:
         tabs=tuple(tabs),
         needs=job.needs,
         connection_problem=job.connection.problem if job.connection and not state.terminal else "",
+        standstill="" if state.terminal else facts.standstill,
     )
 
 
@@ -201,10 +205,11 @@ class Facts:
     newest: datetime | None = None
     largest: int = 0  # rows of the largest of those
     first_pass: bool = False  # whether rows are at the provider that were never sent before, but for a try
+    standstill: str = ""  # why nothing moves at all, of any job
 
 
 def facts_of(job: Job) -> Facts:
-    """Two queries while the job lives, one when it is over."""
+    """Three queries while the job lives, one when it is over."""
     states = dict(Batch.objects.filter(job=job).values_list("state").annotate(n=Count("id")).order_by())
     open_ones: list[Any] = []
     if not JobState(job.state).terminal:
@@ -227,6 +232,7 @@ def facts_of(job: Job) -> Facts:
         taken[-1] if taken and not facts_waiting(states) else None,
         max((each["n_requests"] for each in there), default=0),
         any(each["round__reason"] == RoundReason.FIRST for each in open_ones),
+        "" if JobState(job.state).terminal else standstill(),
     )
 
 
@@ -417,11 +423,11 @@ def _usually_left(usual: Usual, elapsed: float) -> tuple[str, str, str] | None:
 
 
 def job_page(job: Job, facts: Facts, usual: Usual | None = None) -> JobPage:
-    """All that the page of a job shows, in six queries with those of the facts, whatever the number of rows."""
+    """All that the page of a job shows, in seven queries with those of the facts, whatever the number of rows."""
     rounds = round_lines(job)
-    shown = Batch.objects.filter(job=job).select_related("round").order_by("-round__number", "number")[:BATCHES_SHOWN]
-    unknown = []
-    if facts.states.get(BatchState.UNKNOWN):
+    shown = batch_lines(Batch.objects.filter(job=job).select_related("round").order_by("-round__number", "number")[:BATCHES_SHOWN])
+    unknown = [line for line in shown if line.batch.state == BatchState.UNKNOWN]
+    if facts.states.get(BatchState.UNKNOWN, 0) > len(unknown):  # some are further down
         unknown = batch_lines(Batch.objects.filter(job=job, state=BatchState.UNKNOWN).select_related("round")[:20])
     events = latest_events(job, EVENTS_SHOWN + 1)
     pace = pace_of(job, events[0].at if events else None)
@@ -433,7 +439,7 @@ def job_page(job: Job, facts: Facts, usual: Usual | None = None) -> JobPage:
         segments=segments_of(job),
         money=money_of(job),
         uncertain=uncertain_words(n_uncertain, uncertain_most(job)) if n_uncertain else "",
-        batches=tuple(batch_lines(shown)),
+        batches=tuple(shown),
         n_batches=facts.n_batches,
         unknown=tuple(unknown),
         rounds=tuple(rounds),

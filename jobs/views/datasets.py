@@ -25,6 +25,7 @@ from jobs.errors import BadInput, BadTable
 from jobs.forms.datasets import ACCEPT, LimitedUpload, NameForm, ReadingForm, UploadForm, add_problem, limit_upload
 from jobs.models import Dataset, DatasetUpload, DatasetVersion
 from jobs.queries import datasets as queries
+from jobs.queries.machinery import standstill
 from jobs.rows.ingest import Reading, preview
 from jobs.rows.query import Filter, Query, RowFiles
 from jobs.rows.reading import ENCODINGS
@@ -134,7 +135,7 @@ def upload_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     if upload.state == DatasetUpload.DONE:
         return _go(request, _after(request, upload)) if upload.version else redirect("dataset-list")
     page = "jobs/_dataset_upload_state.html" if wants_part(request) else "jobs/dataset_upload_detail.html"
-    return render(request, page, {"upload": upload, "poll": POLL_SECONDS, "crumbs": _crumbs()})
+    return render(request, page, {"upload": upload, "poll": POLL_SECONDS, "crumbs": _crumbs(), "standstill": standstill()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from batchui import local
+from jobs.engine import clocks
 from jobs.models import Heartbeat
+from jobs.queries.machinery import CLOCK
 
 LOW_SPACE_BYTES = 200 * 1024 * 1024
 Check = dict[str, Any]
@@ -62,6 +65,15 @@ def _beat(name: str) -> Check:
     return {"ok": age < settings.BEAT_LATE_SECONDS, "age_seconds": round(age, 1)}
 
 
+def _clocks() -> Check:
+    """Whether this host's clock goes with the database's, and no worker's host has said lately that its own does not."""
+    worst = clocks.off()
+    late = timezone.now() - timedelta(seconds=settings.BEAT_LATE_SECONDS)
+    if not worst and (said := Heartbeat.objects.filter(name=CLOCK, at__gte=late).first()):
+        worst = said.data["seconds"]
+    return {"ok": not worst, "seconds_off": round(worst, 1)}
+
+
 def _storage() -> Check:
     probe = Path(settings.DATA) / f".probe-{os.getpid()}"
     probe.write_bytes(b"batchui")
@@ -81,6 +93,7 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "database": _database,
     "workers": _workers,
     "pump": _pump,
+    "clocks": _clocks,
     "storage": _storage,
     "sandbox": _sandbox,
 }

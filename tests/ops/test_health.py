@@ -31,6 +31,7 @@ def test_all_well(client: Client, data_folder: Path) -> None:
         "database": True,
         "workers": True,
         "pump": True,
+        "clocks": True,
         "storage": True,
         "sandbox": True,
     }
