@@ -33,7 +33,7 @@ def advance(kind: str, pk: str) -> None:
         advance_connection(pk)
     elif kind == "upload":
         read_upload(pk)
-    elif kind == "sweep":
+    elif kind == "sweep" and not clocks.off():
         sweep.sweep()
 
 
