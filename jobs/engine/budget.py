@@ -18,18 +18,16 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.costs.estimate import Estimate
-from jobs.costs.prices import PriceSheet
 from jobs.engine import audit_log
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
 from jobs.errors import BadInput
-from jobs.models import Batch, Connection, Job, Membership, Round, Workspace
+from jobs.models import Batch, Connection, Job, Membership, Workspace
 from jobs.queries.sandbox import counted_batches, counted_jobs, counts
-from jobs.words import TOKEN_KINDS, BatchState, JobState, Lane, Role, RoundReason
+from jobs.words import BatchState, JobState, Lane, Role, RoundReason
 
 IN_FLIGHT = [BatchState.SUBMITTING, BatchState.UNKNOWN, BatchState.SUBMITTED, BatchState.ENDED, BatchState.FETCHED]
-MILLION = Decimal(1_000_000)
 HELD = "held: "  # how the wait of a batch begins that a cap holds back
 NEEDS = "A cap holds batches back"  # how the needs of its job begin
 
@@ -39,22 +37,6 @@ class Crossing:
     """A cap that would be crossed: which, and by what."""
 
     words: str
-
-
-def reserve_of(round_: Round, n_requests: int, n_tokens: int, longest: int | None = None) -> Decimal | None:
-    """The most that a batch can cost: every token at the dearest tier (that a row of at most `longest` tokens can fall in), every answer
-    at its limit. None where that has no bound or price."""
-    sheet = PriceSheet.from_json(round_.sheet)
-    tiers = sheet.tiers(round_.lane)
-    tiers = tuple(tier for tier in tiers if longest is None or tier.above < max(1, longest))
-    if not tiers or sheet.per_hour is not None:  # how long a server takes has no bound
-        return None
-    dearest_in = max(tier.price(kind) for tier in tiers for kind in TOKEN_KINDS if kind != "output")
-    dearest_out = max(tier.price("output") for tier in tiers)
-    most = round_.spec.get("max_output_tokens")
-    if most is None and dearest_out and round_.spec.get("kind") == "generate":
-        return None
-    return (n_tokens * dearest_in + n_requests * (most or 0) * dearest_out) / MILLION
 
 
 def month_start(now: datetime | None = None) -> datetime:

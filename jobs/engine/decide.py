@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.engine import audit_log
-from jobs.engine.budget import reserve_of
 from jobs.engine.lease import Lease, LostLease, claim
 from jobs.engine.log import move
 from jobs.engine.pump import nudge
@@ -54,7 +53,7 @@ def name_of(user: User | None) -> str:
 def risk_of(batch: Batch) -> Decimal | None:
     """Dollars that sending it again may cost in vain: all that the batch can cost, if the first create was carried out after all.
     None where the price or the length of the answers has no known bound."""
-    return batch.reserve_usd if batch.reserve_usd is not None else reserve_of(batch.round, batch.n_requests, batch.n_tokens)
+    return batch.reserve_usd
 
 
 def risk_in_words(batch: Batch) -> str:

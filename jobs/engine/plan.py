@@ -10,12 +10,12 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.engine import crash, left_behind, places
-from jobs.engine.budget import reserve_of
 from jobs.engine.headroom import byte_limit, tokens_per_batch
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
 from jobs.engine.remote import limits_for
+from jobs.engine.reserve import reserve_of, weigher_of
 from jobs.engine.unsent import add_unsent
 from jobs.models import Batch, Job, Round
 from jobs.rows.child import ChildDied, stream_child
@@ -79,6 +79,7 @@ def request_of(round_: Round, start: int, limits: dict[str, Any], **more: Any) -
         "rows": str(rows) if rows else "",
         "start": start,
         "limits": limits,
+        "weigher": weigher_of(round_),
         "folder": str(places.job_folder(round_.job) / "batches"),
         "seconds": PIECE_SECONDS,
         **more,
@@ -135,7 +136,7 @@ def _new_batch(round_: Round, piece: dict[str, Any]) -> Batch:
         n_requests=piece["n_requests"],
         n_bytes=piece["n_bytes"],
         n_tokens=piece["n_tokens_estimated"],
-        reserve_usd=reserve_of(round_, piece["n_requests"], piece["n_tokens_estimated"], longest=piece["n_bytes_longest"]),
+        reserve_usd=reserve_of(round_, piece["n_requests"], piece["n_tokens_most"], longest=piece["n_bytes_longest"]),
         first_row=piece["first_row"],
         last_row=piece["last_row"],
         next_look_at=timezone.now(),

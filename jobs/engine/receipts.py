@@ -11,7 +11,7 @@ from jobs.costs.estimate import Estimate
 from jobs.costs.prices import PriceSheet
 from jobs.costs.receipt import Receipt, RoundUsage, Sums, receipt
 from jobs.engine import places
-from jobs.engine.tally import most_of
+from jobs.engine.reserve import most_of
 from jobs.models import Batch, Job, Round
 from jobs.rows import outcomes as files
 from jobs.rows.render import selected_rows
@@ -22,7 +22,7 @@ def receipt_of(job: Job) -> Receipt:
     """What the job cost so far, over all closed batches. Two queries, however many rounds."""
     rounds = list(job.rounds.select_related("job").order_by("number"))
     closed: dict[Any, list[Batch]] = {}
-    for batch in Batch.objects.filter(job=job, state__in=CLOSED).order_by("number").only("round_id", "usage", "n_requests", "n_tokens"):
+    for batch in Batch.objects.filter(job=job, state__in=CLOSED).order_by("number").only("round_id", "usage", "n_requests", "reserve_usd"):
         closed.setdefault(batch.round_id, []).append(batch)
     usages = [_usage(round_, closed.get(round_.pk, []), rounds) for round_ in rounds]
     estimate = Estimate.from_json(job.estimate) if job.estimate else None
@@ -57,7 +57,7 @@ def _most(round_: Round, closed: list[Batch]) -> Decimal | None:
     for batch in closed:
         found = files.sum_outcomes([places.batch_folder(round_.job, batch.pk) / "outcomes.parquet"])
         n = sum(each.n_blank for (_, _, _, billed), each in found.items() if billed == "unknown")
-        most = most_of(round_, n, batch.n_requests, batch.n_tokens)
+        most = most_of(batch, n)
         if most is None:
             return None
         total += most

@@ -18,6 +18,7 @@ from jobs.providers.base import RequestSpec
 from jobs.providers.registry import encoder_for
 from jobs.rows.cut import Cut, CutLimits, cut, index_of
 from jobs.rows.render import selected_rows
+from jobs.rows.weigh import Weigher
 
 Make = Callable[[int, CutLimits, str, Path], Cut]  # (offset, limits, token, folder)
 
@@ -28,12 +29,13 @@ def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     began = time.monotonic()
     encoder = encoder_for(request["kind"], RequestSpec(**request["spec"]))
     limits = CutLimits(**request["limits"])
+    weigher = Weigher(**request["weigher"])
     rows = Path(request["rows"]) if request["rows"] else None
     folder = Path(request["folder"])
 
     def make(offset: int, limits: CutLimits, token: str, folder: Path) -> Cut:
         texts = request["columns"], request["system"], request["user"]
-        return cut(Path(request["table"]), *texts, rows, offset, encoder, limits, token, folder)
+        return cut(Path(request["table"]), *texts, rows, offset, encoder, limits, token, folder, weigher)
 
     if again := request.get("again"):
         yield asdict(make(request["start"], limits, again["token"], folder / again["folder"]))

@@ -12,9 +12,9 @@ from django.db.models import F
 
 from jobs.costs.prices import plain, time_cost
 from jobs.engine import places
-from jobs.engine.budget import reserve_of
 from jobs.engine.pace import milliseconds
-from jobs.models import Batch, Job, Round
+from jobs.engine.reserve import most_of
+from jobs.models import Batch, Job
 from jobs.rows.outcomes import Sums, sum_outcomes
 from jobs.words import OutcomeKind
 
@@ -44,7 +44,7 @@ def of_batch(batch: Batch, outcomes: Path) -> Tally:
     which nobody knows whether they were charged (`unknown_rows`), and the most that they cost (`unknown_usd`, None: no bound)."""
     tally = tally_of(outcomes)
     if tally.unknown.n:
-        most = most_of(batch.round, tally.unknown.n_blank, batch.n_requests, batch.n_tokens)
+        most = most_of(batch, tally.unknown.n_blank)
         known = None if most is None or tally.unknown.n_unpriced else tally.unknown.cost + most
         tally.usage |= {"unknown_rows": tally.unknown.n, "unknown_usd": None if known is None else plain(known)}
     took = milliseconds(places.results_folder(batch))
@@ -57,12 +57,6 @@ def of_batch(batch: Batch, outcomes: Path) -> Tally:
         tally.paid += cost
         tally.realtime += cost
     return tally
-
-
-def most_of(round_: Round, n_rows: int, n_requests: int, n_tokens: int) -> Decimal | None:
-    """The most that rows of a batch cost of which nothing came back, not even their tokens: their share of the prompt tokens that were
-    counted beforehand, and every answer at its limit. None where that has no bound or no price."""
-    return reserve_of(round_, n_rows, -(-n_tokens * n_rows // max(1, n_requests)), longest=n_tokens) if n_rows else Decimal(0)
 
 
 def tally_of(outcomes: Path) -> Tally:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jobs.rows.files import written_beside
 from jobs.rows.render import Columns, Rendered, render_portions
+from jobs.rows.weigh import Weigher
 
 Encoder = Callable[[str, str, str], bytes]  # (custom_id, system, user) → one line, newline included
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -44,6 +45,7 @@ class Cut:
     n_requests: int = 0
     n_bytes: int = 0
     n_tokens_estimated: int = 0
+    n_tokens_most: int = 0  # as a cap counts them (`rows.weigh`), never below the estimate
     n_bytes_longest: int = 0  # of one line: no request has more tokens than bytes
     first_row: int | None = None
     last_row: int | None = None
@@ -86,13 +88,14 @@ def cut(
     limits: CutLimits,
     token: str,
     folder: Path,
+    weigher: Weigher = Weigher(),
 ) -> Cut:
     """Write the next request file of a round to `folder/requests.jsonl`, whole or not at all, with its index beside it.
 
     `rows` and `start` are as in `render_portions`. Raises BadTemplate, OSError. Rows whose template fails, and rows whose
     request alone is larger than a file may be, are `failures`: (row, message).
     """
-    cutting = _Cutting(limits, token, encoder, Cut(next_offset=start))
+    cutting = _Cutting(limits, token, encoder, weigher, Cut(next_offset=start))
     target = folder / "requests.jsonl"
     with _unless_empty(target, cutting) as part, part.open("wb") as out:
         # A row more than fits, so that the last file of a round knows that it is the last.
@@ -126,8 +129,8 @@ def _unless_empty(target: Path, cutting: _Cutting) -> Iterator[Path]:
 class _Cutting:
     """One cut under way: takes portions until a limit is reached."""
 
-    def __init__(self, limits: CutLimits, token: str, encoder: Encoder, result: Cut) -> None:
-        self.limits, self.token, self.encoder, self.cut = limits, token, encoder, result
+    def __init__(self, limits: CutLimits, token: str, encoder: Encoder, weigher: Weigher, result: Cut) -> None:
+        self.limits, self.token, self.encoder, self.weigher, self.cut = limits, token, encoder, weigher, result
         self.full = False
         self._start = result.next_offset
         self._rows: list[int] = []
@@ -137,7 +140,7 @@ class _Cutting:
         """The lines of a portion that still fit; sets `full` at the first row that does not."""
         cut, failed = self.cut, portion.failed
         n = min(len(portion.rows), self.limits.requests - (cut.next_offset - self._start))
-        whole = [i for i in range(n) if i not in failed] if failed else range(n)
+        whole: Sequence[int] = [i for i in range(n) if i not in failed] if failed else range(n)
         rows = [portion.rows[i] for i in whole] if failed or n < len(portion.rows) else portion.rows
         lines = self._encoded(portion, whole, rows)
         sizes = np.fromiter(map(len, lines), np.int64, len(lines))
@@ -151,8 +154,8 @@ class _Cutting:
         cut.next_offset += end
         if large or fit < len(lines):
             kept = np.flatnonzero(small[:fit]).tolist()
-            rows, lines, sizes = [rows[i] for i in kept], [lines[i] for i in kept], sizes[kept]
-        self._keep(rows, sizes)
+            rows, lines, sizes, whole = [rows[i] for i in kept], [lines[i] for i in kept], sizes[kept], [whole[i] for i in kept]
+        self._keep(rows, sizes, portion, whole)
         return lines
 
     def _encoded(self, portion: Rendered, whole: Sequence[int], rows: Sequence[int]) -> list[bytes]:
@@ -173,15 +176,19 @@ class _Cutting:
         over &= sizes > 0
         return int(over.argmax()) if over.any() else len(sizes)
 
-    def _keep(self, rows: list[int], sizes: Rows) -> None:
+    def _keep(self, rows: list[int], sizes: Rows, portion: Rendered, kept: Sequence[int]) -> None:
+        """Count lines that are in the file: of `rows`, which are those at `kept` in the portion."""
         if not rows:
             return
-        cut = self.cut
+        cut, all_ = self.cut, len(kept) == len(portion.rows)
         self._rows.extend(rows)
         self._sizes.append(sizes)
         cut.n_requests += len(rows)
-        cut.n_bytes += int(sizes.sum())
-        cut.n_tokens_estimated += int(self.limits.tokens_of(sizes).sum())
+        n_bytes, n_tokens = int(sizes.sum()), int(self.limits.tokens_of(sizes).sum())
+        cut.n_bytes += n_bytes
+        cut.n_tokens_estimated += n_tokens
+        system, user = (texts if all_ else [texts[i] for i in kept] for texts in (portion.system, portion.user))
+        cut.n_tokens_most += max(n_tokens, self.weigher.most(system, user, n_bytes))
         cut.first_row, cut.last_row = self._rows[0], self._rows[-1]
 
     def longest(self) -> int:
