@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from django.db.models import F, Max
 from django.utils import timezone
 
 from jobs.engine import places
+from jobs.engine.lease import surely
 from jobs.engine.pump import nudge
 from jobs.errors import BadInput, BadTable
 from jobs.models import Dataset, DatasetUpload, DatasetVersion, Workspace
@@ -129,7 +131,7 @@ def read_upload(pk: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         _refuse(upload, error if isinstance(error, BadTable) else BadTable(str(error), hint="Try a smaller file, or split it."))
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        surely(lambda: _remove_unless_known(folder))
         DatasetUpload.objects.filter(pk=pk).update(next_look_at=timezone.now() + timedelta(seconds=5))
         raise
 
@@ -153,8 +155,15 @@ def _make_version(upload: DatasetUpload, folder: Path) -> None:
         else:
             repeated = True
         DatasetUpload.objects.filter(pk=upload.pk).update(state=DatasetUpload.DONE, version=same, repeated=repeated, next_look_at=None)
-    source.unlink()
+    with suppress(OSError):  # the version is in the ledger by now
+        source.unlink()
     if repeated:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_unless_known(folder: Path) -> None:
+    """Remove the files of a version that did not come about. Trouble may have come after the ledger took it, or in place of its answer."""
+    if not DatasetVersion.objects.filter(pk=uuid.UUID(folder.name)).exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -201,6 +210,8 @@ def _refuse(upload: DatasetUpload, error: BadTable) -> None:
 def read_again(version: DatasetVersion, reading: dict[str, Any], user: User | None) -> DatasetUpload:
     """Read a version's source once more with a corrected guess, as a new version of the same dataset."""
     source = places.version_folder(version.dataset.workspace_id, version.pk) / "source"
+    if not source.exists():
+        raise BadInput("The file as it was uploaded is gone from the disk.", "Upload it again.")
 
     def chunks() -> Iterable[bytes]:
         with source.open("rb") as file:

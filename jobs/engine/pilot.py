@@ -27,7 +27,7 @@ from jobs.engine.view import standing_of
 from jobs.errors import BadInput
 from jobs.models import Job, Round
 from jobs.rows.choose import Chosen, Wanted, choose, write_rows
-from jobs.rows.outcomes import TOKENS
+from jobs.rows.outcomes import TOKENS, standings
 from jobs.rows.schema import validator
 from jobs.words import CLOSED, BatchState, JobState, Lane, OutcomeKind, RoundReason, RoundState
 
@@ -146,6 +146,8 @@ def _paid_successes(job: Job, rows: Any, n: int) -> Decimal:
 
 def _standing_lines(job: Job, columns: list[str]) -> list[dict[str, Any]]:
     path = places.standings_file(job, job.n_settled_rounds)
+    if path is not None and not path.exists():
+        return [line for table in standings(None, standing_of(job).newer) for line in table.select(columns).to_pylist()]
     return pq.read_table(path, columns=columns).to_pylist() if path is not None else []
 
 

@@ -68,11 +68,13 @@ def request_of(round_: Round, start: int, limits: dict[str, Any], **more: Any) -
     """What the child is asked for that cuts rows of the round, from the place `start` among them on."""
     version = round_.job.dataset_version
     assert version is not None
-    rows = places.rows_file(round_)
+    table, rows = places.table_of(version), places.rows_file(round_)
+    for path in filter(None, (table, rows)):
+        path.stat()  # the child could only say that it broke
     return {
         "kind": round_.connection.kind,
         "spec": round_.spec,
-        "table": str(places.table_of(version)),
+        "table": str(table),
         "columns": version.columns,
         "system": round_.prompt_version.system,
         "user": round_.prompt_version.user,

@@ -51,11 +51,11 @@ def _merge(job: Job, round_: Round, lease: Lease) -> None:
     """Write the standings after this round; the ledger names the file once it is whole."""
     target = places.standings_file(job, round_.number)
     assert target is not None
-    base = places.standings_file(job, job.n_settled_rounds)
-    files = [(round_.number, places.outcomes_file(batch)) for batch in round_.batches.filter(state__in=CLOSED).order_by("number")]
+    standing = standing_of(job)
+    files = [(number, path) for number, path in standing.newer if number <= round_.number]
     crash.point("before merge")
     with lease.kept():
-        merge_standings(base, files, target)
+        merge_standings(standing.base, files, target)
     crash.point("after merge")
     with transaction.atomic():
         lease.write({"n_settled_rounds": round_.number - 1}, n_settled_rounds=round_.number)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+from pathlib import Path
 
+from django.conf import settings
 from django.db import Error
 
 from batchui.seal import SealBroken
@@ -15,6 +17,7 @@ from jobs.rows.child import ChildDied
 NEEDS = "It does not move at the moment"  # how Job.needs begins while a step of the job fails
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_PATH = re.compile(r"'(/[^']+)'")
 _ERRNO = re.compile(r"\[?[Ee]rrno (\d+)")
 
 
@@ -35,8 +38,17 @@ def _storage(error: BaseException) -> str:
     number = getattr(error, "errno", None)
     if number is None and (found := _ERRNO.search(str(error))):  # Arrow has it in the text alone
         number = int(found.group(1))
+    if number == errno.ENOENT and (name := _name_in(error)):
+        return f"the file {name} is gone from the data folder; it goes on by itself once that is put back, from a backup for instance"
     if number in _FULL or isinstance(error, ChildDied) or "disk is full" in str(error):
         return "the disk is full; it goes on by itself once there is room"
     if number in _READ_ONLY:
         return "the storage cannot be written to at the moment; it goes on by itself once it can"
     return f"the storage failed; it is tried again ({os.strerror(number) if number else error})"
+
+
+def _name_in(error: BaseException) -> str:
+    """The file of the data folder that an error is about, as its path in there; "" where it names none."""
+    found = _PATH.search(str(error))  # in Arrow's text as in Python's
+    data = Path(settings.DATA)
+    return str(Path(found.group(1)).relative_to(data)) if found and Path(found.group(1)).is_relative_to(data) else ""

@@ -26,9 +26,13 @@ class Standing:
 
 
 def standing_of(job: Job) -> Standing:
-    """The view of a job, read in two queries."""
+    """The view of a job, read in two queries. Where the standings are gone they are what the rounds before them say."""
     rounds = list(job.rounds.order_by("number"))
-    open_rounds = [each for each in rounds if each.number > job.n_settled_rounds]
+    base = places.standings_file(job, job.n_settled_rounds)
+    if base is not None and not base.exists():  # as after a restore to a ledger that is older than the data folder
+        base = None
+    base_round = job.n_settled_rounds if base else 0
+    open_rounds = [each for each in rounds if each.number > base_round]
     closed = Batch.objects.filter(round__in=open_rounds, state__in=CLOSED)
     number_of = {each.pk: each.number for each in open_rounds}
     newer = tuple(
@@ -40,4 +44,4 @@ def standing_of(job: Job) -> Standing:
         for each in open_rounds
         if each.has_rows_file and each.state != RoundState.SETTLED
     )
-    return Standing(places.standings_file(job, job.n_settled_rounds), job.n_settled_rounds, newer, busy)
+    return Standing(base, base_round, newer, busy)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from jobs.engine import crash, give_up, places
+from jobs.engine import crash, give_up, ingest, places
+from jobs.engine.advance import advance_job
 from jobs.engine.audit import audit_job
 from jobs.engine.cancel import cancel
 from jobs.engine.collect import result_files
-from jobs.models import Batch, Job, PromptVersion
+from jobs.engine.exports import row_files
+from jobs.engine.retry import retry
+from jobs.errors import BadInput
+from jobs.models import Batch, DatasetUpload, DatasetVersion, Job, PromptVersion
+from jobs.rows.choose import Wanted
 from jobs.rows.cut import index_of
-from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, kinds, look, plan_here, texts
+from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, hurry, kinds, look, plan_here, settled, texts
 
 pytestmark = pytest.mark.django_db
 
@@ -162,3 +169,68 @@ def test_a_batch_that_cannot_be_collected_is_given_up(make: Any, sandbox: Any, p
         1,
         [f"Batch 1: given up by owner. {reason} What the provider may have charged for it is not known"],
     )
+
+
+def test_a_table_that_is_gone_is_named_and_put_back(make: Any, sandbox: Any) -> None:
+    job = make(planned=False)
+    path = places.table_of(job.dataset_version)
+    path.rename(path.with_suffix(".away"))
+    hurry(job)
+    advance_job(str(job.pk))
+    job.refresh_from_db()
+    name = f"rows/{job.workspace_id.hex}/datasets/{job.dataset_version_id.hex}/table.parquet"
+    assert job.needs == (
+        f"It does not move at the moment: the file {name} is gone from the data folder; it goes on by itself once that is put back, "
+        "from a backup for instance"
+    )
+    path.with_suffix(".away").rename(path)
+    assert finish(job, sandbox).state == "completed"
+
+
+def test_outcomes_that_are_gone_are_named(make: Any, sandbox: Any) -> None:
+    job = make()
+    path = places.outcomes_file(settled(batch_of(job), sandbox))
+    path.rename(path.with_suffix(".away"))
+    hurry(job)
+    advance_job(str(job.pk))
+    job.refresh_from_db()
+    assert f"/batches/{batch_of(job).pk.hex}/outcomes.parquet is gone from the data folder" in job.needs
+    path.with_suffix(".away").rename(path)
+    assert (finish(job, sandbox).state, audit_job(job)) == ("completed", [])
+
+
+def test_standings_that_are_gone_are_merged_again(make: Any, sandbox: Any) -> None:
+    """As when the ledger was put back to an older copy beside a newer data folder: standings of two rounds ago are removed."""
+    job = make(model="gpt-6-luna+invalid=2", per_batch=4)
+    job = finish(job, sandbox)
+    retry(job, None, Wanted(rows=[1]), token="one")
+    job = finish(job, sandbox)
+    for number in (1, 2):
+        places.standings_file(job, number).unlink()
+    read = row_files(job)
+    assert (read.base, len(read.newer)) == (None, 3)
+    retry(job, None, Wanted(), token="two")
+    job = finish(job, sandbox)
+    assert (kinds(job), job.n_settled_rounds, audit_job(job)) == ({"succeeded": 4, "failed": 2}, 3, [])
+
+
+@pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["disk", "stop"])
+def test_a_table_stays_whatever_fails_once_the_ledger_has_it(people: Any, data_folder: Any, monkeypatch: Any, trouble: Any) -> None:
+    """Reading an upload cleans up after trouble; not what a version stands on."""
+    whole = Path.unlink
+
+    def broken(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.name == "uploads" and not path.suffix:
+            raise trouble
+        whole(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", broken)
+    with suppress(KeyboardInterrupt):
+        ingest.receive(people.home, people.owner, filename="a.csv", chunks=[b"a,b\n1,2\n"])
+    monkeypatch.undo()
+    version = DatasetVersion.objects.get()
+    assert DatasetUpload.objects.get().state == DatasetUpload.DONE
+    assert places.table_of(version).exists()
+    (places.table_of(version).parent / "source").unlink()
+    with pytest.raises(BadInput, match="gone from the disk"):
+        ingest.read_again(version, {}, people.owner)
