@@ -10,7 +10,7 @@ from jobs.costs.prices import PriceSheet, dollars, pico
 from jobs.words import ProviderKind
 
 _BLOCK = 128  # OpenAI caches in steps of so many tokens, from 1,024 on
-_LEAST_OPENAI = 1_024
+LEAST_OPENAI = 1_024
 # Anthropic names 512, 1,024 or 4,096 tokens depending on the model. Where we do not know which, the longest is taken, so that no saving
 # is promised that does not come.
 _LEAST_ANTHROPIC = 4_096
@@ -20,7 +20,7 @@ _KNOWN = ((re.compile(r"^claude-(opus-4-1|opus-4-2|sonnet-4|sonnet-4-5|3-7-sonne
 def least_tokens(kind: str, model: str) -> int | None:
     """Tokens that a shared start needs to be cached at all; None where the provider has no cache that we know of."""
     if kind == ProviderKind.OPENAI:
-        return _LEAST_OPENAI
+        return LEAST_OPENAI
     if kind == ProviderKind.ANTHROPIC:
         return next((least for pattern, least in _KNOWN if pattern.match(model)), _LEAST_ANTHROPIC)
     return None

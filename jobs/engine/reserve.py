@@ -8,7 +8,7 @@ from dataclasses import asdict
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from jobs.costs.caching import least_tokens
+from jobs.costs.caching import LEAST_OPENAI
 from jobs.costs.prices import PICO, PriceSheet
 from jobs.costs.tokens import rule_for
 from jobs.engine import history
@@ -39,12 +39,13 @@ def reserve_of(round_: Round, n_requests: int, n_tokens: int, longest: int | Non
 
 def _input_kinds(sheet: PriceSheet, spec: dict[str, Any], longest: int | None) -> Iterable[str]:
     """What an input token may be billed as: by a cache only where the provider can have one."""
-    asked = spec.get("cache_prefix") or "cache_control" in json.dumps(spec.get("params", {}))
-    least = least_tokens(sheet.provider, sheet.model)
-    too_short = longest is not None and least is not None and longest < least
-    if too_short or (sheet.provider == ProviderKind.ANTHROPIC and not asked):
-        return ("input",)
-    return (kind for kind in TOKEN_KINDS if kind != "output")
+    all_kinds = tuple(kind for kind in TOKEN_KINDS if kind != "output")
+    if sheet.provider == ProviderKind.ANTHROPIC:  # only where it is asked to
+        asked = spec.get("cache_prefix") or "cache_control" in json.dumps(spec.get("params", {}))
+        return all_kinds if asked else ("input",)
+    if sheet.provider == ProviderKind.OPENAI:  # by itself, what is long enough
+        return ("input",) if longest is not None and longest < LEAST_OPENAI else all_kinds
+    return all_kinds
 
 
 def weigher_of(round_: Round) -> dict[str, Any]:

@@ -81,8 +81,8 @@ class Weigher:
             values = np.frombuffer(text.encode().translate(table[:256].tobytes()), np.uint8)
         else:
             values = table[np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")]
-        n_lower, n_spaces = np.count_nonzero(values == _LOWER), np.count_nonzero(values == _SPACE)
-        words = n_spaces + np.count_nonzero(values == _NEWLINE) + len(texts)
+        n_lower, n_spaces, n_lines = (int(np.count_nonzero(values == each)) for each in (_LOWER, _SPACE, _NEWLINE))
+        words = n_spaces + n_lines + len(texts)
         in_long = max(0, n_lower - _LONG_WORD * words) * _IN_LONG
         lone = max(0, n_spaces - len(values) // 4) * _UNIT  # spaces that part single characters
         return float(values.sum(dtype=np.int64) + in_long + lone) / _UNIT
