@@ -148,7 +148,8 @@ def collect(batch: Batch, lease: Lease) -> None:
             return
     give_back()
     crash.point("after parquet")
-    close_with(batch, lease, BatchState.SETTLED, strays=gathering.strays, provisional=False)
+    told = {} if gathering.gone else {"problem": ""}  # what went wrong on the way here is over
+    close_with(batch, lease, BatchState.SETTLED, strays=gathering.strays, provisional=False, **told)
     crash.point("after settled")
     _say_strays(batch, gathering.strays)
     _say_counts(batch)

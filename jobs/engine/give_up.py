@@ -33,6 +33,7 @@ from jobs.providers.base import Provider
 from jobs.words import UNDECIDED, BatchState, Lane
 
 STATES = [BatchState.SUBMITTED, BatchState.ENDED, BatchState.FETCHED, *UNDECIDED]
+OVER = [BatchState.ENDED, BatchState.FETCHED]  # nothing can be stopped there any more, nor run
 GIVEN_UP, ENDED = "batch:given-up", "batch:given-up-ended"
 MANY_ERRORS = 5  # looks in a row that failed
 
@@ -53,7 +54,8 @@ def reason_of(batch: Batch, now: datetime | None = None) -> str:
     if _past(batch.cancel_sent_at, patience, now):
         return "The provider was asked to cancel it, and has not ended it."
     if batch.n_errors >= MANY_ERRORS and _past(batch.ended_at or batch.submitted_at, patience, now):
-        return "The provider cannot be asked about it."
+        is_ended = batch.state == BatchState.ENDED
+        return f"Its results cannot be fetched: {batch.problem}" if is_ended and batch.problem else "The provider cannot be asked about it."
     if batch.cancel_sent_at:
         return ""
     return "The provider is past its own time limit." if batch.state == BatchState.SUBMITTED and is_overdue(batch, now) else ""
@@ -75,7 +77,7 @@ def risk_in_words(batch: Batch) -> str:
     risk = risk_of(batch)
     most = f"up to {formats.usd(risk)}" if risk is not None else "an amount that is not known"
     rows = formats.count(batch.n_requests, "row")
-    if batch.state == BatchState.FETCHED:
+    if batch.state in OVER:
         return f"What was answered of its {rows} was billed, {most}, and is lost to the job: rows that you send again are paid again."
     return (
         f"The provider may have answered some of its {rows}, or may still answer them, and bill {most} for that. "
@@ -89,7 +91,7 @@ def give_up(batch: Batch, user: User | None) -> Batch:
     with deciding(batch, STATES) as (batch, lease), _in_words():
         if not (reason := reason_of(batch)):
             raise BadInput("This batch cannot be given up: it is still within its time.")
-        if batch.provider_batch_id and batch.state != BatchState.FETCHED:
+        if batch.provider_batch_id and batch.state not in OVER:
             _ask_once_more(batch, lease)
         text = f"Batch {batch.number}: given up by {name_of(user)}. {reason} What the provider may have charged for it is not known"
         with transaction.atomic():

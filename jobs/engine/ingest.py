@@ -203,7 +203,8 @@ def _refuse(upload: DatasetUpload, error: BadTable) -> None:
         "found": error.where.found,
         "expected": error.where.expected,
     }
-    places.upload_source(upload).unlink(missing_ok=True)
+    with suppress(OSError):  # the reason is worth more than the room
+        places.upload_source(upload).unlink(missing_ok=True)
     DatasetUpload.objects.filter(pk=upload.pk).update(state=DatasetUpload.REFUSED, problem=problem, next_look_at=None)
 
 

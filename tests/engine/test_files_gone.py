@@ -107,8 +107,10 @@ def test_results_that_are_gone_are_fetched_again(make: Any, sandbox: Any, monkey
     job = make(max_attempts=3)
     batch = fetched(batch_of(job), sandbox, monkeypatch)
     shutil.rmtree(places.results_folder(batch))
+    assert batch.problem
     job = finish(job, sandbox)
     assert (job.state, kinds(job), creates(sandbox), audit_job(job)) == ("completed", {"succeeded": 6}, 1, [])
+    assert batch_of(job).problem == ""
 
 
 def test_results_that_are_gone_here_and_there_are_not_paid_again_by_themselves(make: Any, sandbox: Any, monkeypatch: Any) -> None:

@@ -13,7 +13,7 @@ from jobs.engine.cancel import cancel
 from jobs.errors import BadInput
 from jobs.models import AuditEntry, Batch, Connection, Job
 from tests.engine.test_reconcile import lose
-from tests.engine.world import batch_of, batch_of_pk, creates, finish, hurry, kinds, look, texts
+from tests.engine.world import batch_of, batch_of_pk, creates, ended, finish, hurry, kinds, look, texts
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(hours=3)
@@ -124,3 +124,20 @@ def test_with_a_key_that_cannot_be_opened_the_job_can_still_be_ended(make: Any, 
     batch = give_up.give_up(look(batch), people.owner)
     assert (batch.state, batch.outcomes) == ("settled", {"missing": 6})
     assert finish(job, sandbox).state == "failed"
+
+
+def test_results_that_cannot_be_fetched(make: Any, sandbox: Any, people: Any) -> None:
+    """Over at the provider: nothing is there to stop, and the reason is what keeps from fetching."""
+    job = make(max_attempts=3)
+    batch = ended(batch_of(job), sandbox)
+    sandbox.control("arm", verb="files.content", fault="status", status=404, times=0)
+    for _ in range(give_up.MANY_ERRORS):
+        batch = look(batch)
+    assert (batch.state, give_up.reason_of(batch)) == ("ended", "")
+    Batch.objects.filter(pk=batch.pk).update(ended_at=timezone.now() - LONG_AGO)
+    batch = batch_of_pk(batch)
+    assert give_up.reason_of(batch) == f"Its results cannot be fetched: {batch.problem}"
+    assert give_up.give_up(batch, people.owner).outcomes == {"missing": 6}
+    job = finish(job, sandbox)
+    assert (job.state, job.rounds.count(), creates(sandbox)) == ("failed", 1, 1)
+    assert sandbox.control("calls", verb="batches.cancel") == []
