@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -27,6 +28,8 @@ _KEYS = {
 _INSTEAD = {"cached": "input", "cache_write": "input", "cache_write_1h": "cache_write"}
 # Listed as free of charge, on every lane that takes it; the model by which such a family is chosen.
 _FREE = {(str(ProviderKind.OPENAI), "moderation"): "omni-moderation-latest"}
+# Models that search by themselves: each search is billed, and the list has the price of their tokens only.
+_SEARCHES = re.compile(r"-search-(preview|api)|-deep-research")
 _OVERRIDE_KEYS = {*TOKEN_KINDS, "batch_discount", "flex_discount", "lanes", "per_hour"}
 _BY_THE_HOUR = "It is priced by the hour of ordinary calls; how long a server works on a batch is not known."
 
@@ -92,7 +95,7 @@ def models_known(provider_kind: str) -> tuple[ModelEntry, ...]:
             entries.append(ModelEntry(free, model.context_window, has_batch=True, has_flex=False, deprecated=False))
             continue
         # An id that its own rule doesn't match (fine-tunes) is a family, and no model to choose.
-        if model.get_prices(moment).input_mtok is None or provider.find_model(model.id) is not model:
+        if model.get_prices(moment).input_mtok is None or provider.find_model(model.id) is not model or _SEARCHES.search(model.id):
             continue
         entries.append(
             ModelEntry(
@@ -138,6 +141,9 @@ def _listed(provider_kind: str, model: str, today: date) -> PriceSheet:
     # A model that comes from another provider's list would be priced without its variants, so it doesn't count.
     if found is None or not any(found is own for own in provider.models):
         return _unknown(provider_kind, model, today, f"{price_source()} does not list {model}. An admin can enter its price.")
+    if _SEARCHES.search(model.lower()) or _SEARCHES.search(found.id):
+        reason = f"{model} searches by itself, and each search is billed beside the tokens. An admin can enter a price that covers it."
+        return _unknown(provider_kind, model, today, reason)
     moment = datetime.combine(today, time(12), UTC)
     standard = found.get_prices(moment)
     if (provider_kind, found.id) in _FREE:

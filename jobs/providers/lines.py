@@ -197,9 +197,35 @@ def refuse_reserved(params: dict[str, Any], reserved: frozenset[str]) -> None:
         raise BadInput(f"The parameter “{name}” is set by batchui.", "Take it out of the parameters.")
 
 
+# Parameters that search the web or let another model answer, and answers that are sound; whichever server knows them bills them apart.
+_UNPRICED = frozenset({"web_search_options", "search_parameters", "plugins", "models", "modalities"})
+_AS_PRICED: dict[str, Any] = {"modalities": ["text"], "inference_geo": "global"}  # what costs what the sheet says
+# Tools that the caller runs: functions of one's own and, at Anthropic, those of a known form. The rest is run by the provider.
+_OWN_TOOLS = re.compile(r"(function|custom|(bash|text_editor|memory|computer)_\d{8})")
+
+
 def refuse_unpriced(params: dict[str, Any], unpriced: frozenset[str]) -> None:
     """BadInput where a parameter changes what an answer costs in a way that no price sheet here knows."""
-    for name in sorted(unpriced.intersection(params)):
-        raise BadInput(f"The parameter “{name}” changes the price in a way that batchui does not count.", "Take it out of the parameters.")
+    for name in sorted((unpriced | _UNPRICED).intersection(params)):
+        if name not in _AS_PRICED or params[name] != _AS_PRICED[name]:
+            raise BadInput(
+                f"The parameter “{name}” changes the price in a way that batchui does not count.", "Take it out of the parameters."
+            )
+    caching = params.get("prompt_cache_options")
+    if isinstance(caching, dict) and caching.get("ttl") not in (None, "30m"):
+        raise BadInput("The parameter “prompt_cache_options” asks for a cache whose price batchui does not count.", "Take its “ttl” out.")
     if params.get("n") not in (None, 1):
         raise BadInput("The parameter “n” asks for several answers to a row: all are paid, one would be kept.", "Take it out.")
+    _refuse_provider_tools(params.get("tools"))
+
+
+def _refuse_provider_tools(tools: Any) -> None:
+    """Searches, code and the like that the provider runs are billed by the call or the hour, and what they find is input of any length."""
+    for number, tool in enumerate(tools if isinstance(tools, list) else (), start=1):
+        kind = tool.get("type", "custom") if isinstance(tool, dict) else "custom"
+        if not _OWN_TOOLS.fullmatch(str(kind)):
+            raise BadInput(
+                f"The tool “{str(kind)[:80]}” (number {number} in the parameter “tools”) is run by the provider, at a price that batchui "
+                "does not count.",
+                "Take it out; functions of your own may stay.",
+            )

@@ -54,6 +54,7 @@ FAMILIES = {
     "ft:gpt-4o-mini": "ft:gpt-4o-mini-2024-07-18:org::x",
 }  # ids that don't match themselves
 ALL = [(p.id, FAMILIES.get(m.id, m.id)) for p in providers if p.id in ("openai", "anthropic") for m in p.models]
+SEARCHING = {"gpt-4o-search-preview", "gpt-5-search-api", "o3-deep-research", "o4-mini-deep-research"}  # each search is billed too
 
 
 @pytest.mark.parametrize(("provider", "model"), ALL)
@@ -61,7 +62,7 @@ def test_every_listed_model_costs_what_genai_prices_says(provider: str, model: s
     found = sheet(model, provider)
     if not found.known:
         price = next(m for p in providers if p.id == provider for m in p.models if m.id == model).get_prices(NOON)
-        assert price.input_mtok is None or price.output_mtok is None
+        assert price.input_mtok is None or price.output_mtok is None or model in SEARCHING
         return
     for lane in found.lanes:
         for usage in USAGES:
@@ -74,7 +75,7 @@ def test_every_listed_model_costs_what_genai_prices_says(provider: str, model: s
 
 def test_the_listed_models_are_nearly_all_known() -> None:
     unknown = {model for provider, model in ALL if not sheet(model, provider).known}
-    assert unknown == {
+    assert unknown == SEARCHING | {
         "gpt-live-1",
         "gpt-live-transcribe",
         "gpt-realtime-translate",
@@ -131,6 +132,15 @@ def test_trap_an_unknown_model_is_unknown_never_zero() -> None:
     assert found.why_unknown("direct") == "genai-prices 0.2.3 does not list gpt-6.2-sol. An admin can enter its price."
     tiers, cost = price_rows(found, "batch", {"input_tokens": np.array([1, 2])})
     assert (tiers.tolist(), cost.tolist()) == ([0, 0], [-1, -1])
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4o-search-preview", "gpt-4o-mini-search-preview-2025-03-11", "gpt-5-search-api", "o4-mini-deep-research"]
+)
+def test_trap_models_that_search_by_themselves_are_unknown_not_priced_by_tokens_alone(model: str) -> None:
+    found = sheet(model)
+    assert (found.known, dict(found.lanes)) == (False, {})
+    assert found.why_unknown("direct").startswith(f"{model} searches by itself, and each search is billed beside the tokens")
 
 
 def test_trap_before_a_variant_starts_the_lane_is_unknown_not_standard() -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from jobs.costs.estimate import Estimate
 from jobs.engine import budget
@@ -95,6 +96,29 @@ def test_batches_are_held_when_the_next_one_could_cross_the_cap(plan: Plan, peop
     Job.objects.filter(pk=job.pk).update(cap_usd=Decimal(100))
     job = settled(job)
     assert (job.state, job.n_succeeded, job.needs) == (JobState.COMPLETED, 30, "")
+
+
+def test_a_batch_that_cost_more_than_it_held_stops_the_next_one(plan: Plan, people: Any) -> None:
+    """Whatever a reserve leaves out is paid once at most: what was paid counts in full when the next batch is to go."""
+    Connection.objects.update(limits={"requests_per_batch": 10})
+    plan.connection.refresh_from_db()
+    job = launch(plan, people.owner)
+    step(job)
+    little = Decimal("0.0000001")
+    Batch.objects.filter(job=job).update(reserve_usd=little)
+    Job.objects.filter(pk=job.pk).update(cap_usd=little * Decimal("1.5"))
+    for _ in range(100):
+        Batch.objects.filter(job=job).exclude(state=BatchState.SETTLED).update(next_look_at=timezone.now())
+        Connection.objects.update(next_look_at=timezone.now())
+        step(job)
+        if Batch.objects.filter(job=job, state=BatchState.SETTLED).exists():
+            break
+    step(job)
+    job.refresh_from_db()
+    (paid,) = Batch.objects.filter(job=job, state=BatchState.SETTLED)
+    held = Batch.objects.filter(job=job, state=BatchState.READY)
+    assert (paid.paid_usd > little * 100, job.paid_usd, held.count()) == (True, paid.paid_usd, 2)
+    assert all(batch.wait_reason.startswith("held: the job's cap") for batch in held)
 
 
 def test_reserve_is_never_below_what_a_batch_costs(plan: Plan, people: Any) -> None:
