@@ -85,7 +85,8 @@ class Weigher:
         words = n_spaces + n_lines + len(texts)
         in_long = max(0, n_lower - _LONG_WORD * words) * _IN_LONG
         lone = max(0, n_spaces - len(values) // 4) * _UNIT  # spaces that part single characters
-        return float(values.sum(dtype=np.int64) + in_long + lone) / _UNIT
+        whole = values.sum(dtype=np.uint32 if len(values) < 1 << 24 else np.uint64)  # the shorter sum is twice as fast
+        return float(int(whole) + in_long + lone) / _UNIT
 
 
 @cache
