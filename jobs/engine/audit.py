@@ -242,7 +242,7 @@ def _state(job: Job) -> Iterator[str]:
         return
     if job.batches.exclude(state__in=CLOSED).exists():
         yield f"it is {job.state} with open batches"
-    if job.counts["pending"]:
+    if job.counts["pending"] and job.launched_at is not None:  # of a draft that was put away nobody tried the others
         yield f"it is {job.state} with {job.counts['pending']:,} rows pending"
     if (job.state == JobState.COMPLETED) != (job.n_succeeded == job.n_rows) and job.state != JobState.CANCELLED:
         yield f"it is {job.state} with {job.n_succeeded:,} of {job.n_rows:,} rows succeeded"

@@ -22,6 +22,7 @@ from jobs.engine import audit_log
 from jobs.engine.lease import Lease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
+from jobs.engine.still import hold_still
 from jobs.errors import BadInput
 from jobs.models import Batch, Connection, Job, Membership, Workspace
 from jobs.queries.sandbox import counted_batches, counted_jobs, counts
@@ -80,7 +81,7 @@ def in_flight(workspace: Workspace, job: Job | None = None, without: Batch | Non
 
 def lock(workspace_id: UUID) -> Workspace:
     """Serialise decisions about a workspace's money; inside a transaction."""
-    return Workspace.objects.select_for_update().get(pk=workspace_id)
+    return Workspace.objects.select_for_update(no_key=True).get(pk=workspace_id)
 
 
 def begin(batch: Batch, lease: Lease) -> str:
@@ -227,6 +228,7 @@ def raise_cap(job: Job, user: User | None, cap: Decimal) -> None:
     """Give the job a higher cap; what was held back is looked at at once. Audited. Raises BadInput where it is not higher."""
     with transaction.atomic():
         lock(job.workspace_id)
+        hold_still(job)
         job.refresh_from_db()
         if JobState(job.state).terminal or job.state == JobState.DRAFT:
             raise BadInput("This job is not running.")
@@ -245,6 +247,7 @@ def approve(job: Job, user: User) -> None:
     """Let the job cross its cap and the workspace's. Audited. Who may is for the caller to know; twice is once. Raises BadInput."""
     with transaction.atomic():
         lock(job.workspace_id)
+        hold_still(job)
         job.refresh_from_db()
         if job.approved_by_id is not None:
             return

@@ -12,16 +12,9 @@ from jobs.engine.log import note
 from jobs.engine.plan import cancel_rest
 from jobs.engine.pump import LIVE_JOBS, nudge
 from jobs.engine.retry import claim_job
+from jobs.engine.still import hold_still
 from jobs.models import Batch, Job
 from jobs.words import CLOSED, JobState, RoundState
-
-
-def hold_still(job: Job) -> None:
-    """Wait for what is being written about a job at this moment (a step of a batch, a try, a launch), and let nothing begin; inside the
-    transaction that decides by it. Batches before the job, as workers go: of two who go crosswise the database throws one out."""
-    open_ones = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("pk")
-    list(open_ones.select_for_update().values_list("pk", flat=True))
-    Job.objects.select_for_update().filter(pk=job.pk).first()
 
 
 def cancel(job: Job, user: User | None) -> bool:
@@ -48,6 +41,7 @@ def stop_try(draft: Job, user: User | None) -> bool:
     there is nothing to stop. Raises BadInput where its rows are being cut at this very moment."""
     was_uncut, now = _stop_cutting(draft), timezone.now()
     with transaction.atomic():
+        hold_still(draft)
         tries = Batch.objects.filter(job=draft, job__state=JobState.DRAFT, cancel_requested_at=None).exclude(state__in=CLOSED)
         if not tries.update(cancel_requested_at=now, next_look_at=now) and not was_uncut:
             return False

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -18,10 +18,10 @@ from jobs.engine import asked, audit_log, learned
 from jobs.engine.pump import nudge
 from jobs.engine.remote import KEY_CHANGED, calling, seal_key
 from jobs.errors import BadInput, ProviderError
-from jobs.models import Connection, Workspace
+from jobs.models import Batch, Connection, Workspace
 from jobs.providers.base import Limits
 from jobs.providers.http import check_base_url
-from jobs.words import CLOSED, BatchState, JobState, ProviderKind, RoundState
+from jobs.words import CLOSED, JobState, ProviderKind, RoundState
 
 CHOSEN = ("name", "kind", "base_url", "is_sandbox", "limits", "delete_remote_files")
 OF_THE_KEY = ("sealed_key", "key_hint", "key_fingerprint", "problem")
@@ -53,46 +53,76 @@ def save_connection(
         raise BadInput("An OpenAI-compatible connection needs its base URL.", "It usually ends in /v1.")
     if key and not _KEY.match(key):
         raise BadInput("The key has characters that no API key has.", "Copy it again, without spaces or line breaks.")
-    connection = connection or Connection.objects.filter(workspace=workspace, name=name, archived_at__isnull=True).first()
-    made = connection is None
-    connection = connection or Connection(workspace=workspace, created_by=user)
-    if base_url and not (connection.is_sandbox and base_url == connection.base_url):
+    as_read = connection or Connection.objects.filter(workspace=workspace, name=name, archived_at__isnull=True).first()
+    if base_url and not (as_read and as_read.is_sandbox and base_url == as_read.base_url):
         check_base_url(base_url, settings.ALLOW_PRIVATE_HOSTS or by_operator)
-    moved = not made and (connection.base_url, connection.kind) != (base_url, kind)
-    if (made or moved) and not key:
-        raise BadInput("Enter the API key." if made else "The address changed, so the key must be entered again.")
-    if moved and connection.batches.exclude(state__in=["settled", "rejected"]).exists():
+    try:
+        with transaction.atomic():
+            held, made = _held(workspace, user, as_read)
+            moved = not made and (held.base_url, held.kind) != (base_url, kind)
+            if (made or moved) and not key:
+                raise BadInput("Enter the API key." if made else "The address changed, so the key must be entered again.")
+            if moved:
+                _check_unused(held)
+            held.name, held.kind, held.base_url = name, kind, base_url
+            own = local.sandbox_url()
+            # What opens loopback must not follow to another address.
+            held.is_sandbox = (held.is_sandbox and not moved) or bool(own and base_url in (own, f"{own}/v1"))
+            if limits is not None:
+                held.limits = _checked_limits(limits)
+            if delete_remote_files is not None:
+                held.delete_remote_files = delete_remote_files
+            if Connection.objects.filter(workspace=workspace, name=name).exclude(pk=held.pk).exists():
+                raise BadInput(*_taken(name))
+            _write(held, key, made)
+            audit_log.write(workspace, user, "connection added" if made else "connection changed", name, key_changed=bool(key) and not made)
+    except IntegrityError as error:  # another one was given this name in the same moment
+        raise BadInput(*_taken(name)) from error
+    return held, made
+
+
+def _held(workspace: Workspace, user: User | None, as_read: Connection | None) -> tuple[Connection, bool]:
+    """The connection as it is now, locked until the transaction ends (others may have saved or removed it since it was read), and whether
+    it is a new one. Raises BadInput where it was removed."""
+    if as_read is None:
+        return Connection(workspace=workspace, created_by=user), True
+    held = Connection.objects.select_for_update(no_key=True).get(pk=as_read.pk)
+    if held.archived_at is not None:
+        raise BadInput("This connection was removed meanwhile.", "Add it again.")
+    return held, False
+
+
+def _taken(name: str) -> tuple[str, str]:
+    return f"There is a connection “{name}” already.", "Choose another name."
+
+
+def _check_unused(held: Connection) -> None:
+    """Raises BadInput where it is at work: request lines and prices are those of the kind that a job was launched on."""
+    if held.batches.exclude(state__in=CLOSED).exists():
         raise BadInput("Batches of this connection are still at the provider, so its address and kind cannot change now.")
-    if moved and _is_used(connection):  # request lines and prices are those of the kind that a job was launched on
+    if _is_used(held):
         raise BadInput("Jobs of this connection are still open, so its address and kind cannot change now.")
-    with transaction.atomic():
-        connection.name, connection.kind, connection.base_url = name, kind, base_url
-        own = local.sandbox_url()
-        # What opens loopback must not follow to another address.
-        connection.is_sandbox = (connection.is_sandbox and not moved) or bool(own and base_url in (own, f"{own}/v1"))
-        if limits is not None:
-            connection.limits = _checked_limits(limits)
-        if delete_remote_files is not None:
-            connection.delete_remote_files = delete_remote_files
-        news: dict[str, Any] = {}
-        if key:
-            before = connection.key_fingerprint
-            seal_key(connection, key)
-            connection.problem = ""
-            if before not in ("", connection.key_fingerprint):  # perhaps of another project: what is not found with it may be there
-                news[KEY_CHANGED] = timezone.now().isoformat()
-            news[asked.KEY] = None
-        if not made:  # what was learned since the form was opened stays
-            learned.learn(connection, lambda _: news)
-        if Connection.objects.filter(workspace=workspace, name=name).exclude(pk=connection.pk).exists():
-            raise BadInput(f"There is a connection “{name}” already.", "Choose another name.")
-        # What the engine writes there meanwhile stays: whose turn a create is, what is wrong, what was learned.
-        connection.save(update_fields=None if made else [*CHOSEN, *(OF_THE_KEY if key else ())])
-        if key and not made:  # what waits for a key that works goes on now
-            connection.batches.exclude(state__in=CLOSED).filter(next_look_at__gt=timezone.now()).update(next_look_at=timezone.now())
-            transaction.on_commit(lambda: nudge("connection", connection.pk))
-        audit_log.write(workspace, user, "connection added" if made else "connection changed", name, key_changed=bool(key) and not made)
-    return connection, made
+
+
+@sensitive_variables("key")
+def _write(held: Connection, key: str, made: bool) -> None:
+    """Write what was chosen, and the key if there is another. What the engine writes there meanwhile stays: whose turn a create is, what is
+    wrong, what was learned."""
+    if key:
+        before, now = held.key_fingerprint, timezone.now()
+        seal_key(held, key)
+        held.problem = ""
+        news: dict[str, Any] = {asked.KEY: None}
+        if before not in ("", held.key_fingerprint):  # perhaps of another project: what is not found with it may be there
+            news[KEY_CHANGED] = now.isoformat()
+        if not made:
+            learned.learn(held, lambda _: news)
+            # What waits for a key that works goes on now; before the name is written, which locks out whoever names the connection
+            asleep = held.batches.exclude(state__in=CLOSED).filter(next_look_at__gt=now).order_by("pk")
+            pks = list(asleep.select_for_update(no_key=True).values_list("pk", flat=True))
+            Batch.objects.filter(pk__in=pks).update(next_look_at=now)
+            transaction.on_commit(lambda: nudge("connection", held.pk))
+    held.save(update_fields=None if made else [*CHOSEN, *(OF_THE_KEY if key else ())])
 
 
 def _checked_limits(limits: dict[str, Any]) -> dict[str, int]:
@@ -135,9 +165,10 @@ def _lacks_version(connection: Connection, error: ProviderError | BadInput) -> s
 def remove_connection(connection: Connection, user: User | None) -> None:
     """Put a connection away: its key is destroyed, its jobs keep their record. Raises BadInput while anything of it is open."""
     with transaction.atomic():
-        held = Connection.objects.select_for_update().get(pk=connection.pk)
-        n_open = held.batches.exclude(state__in=[state.value for state in BatchState if state.terminal]).count()
-        if n_open or _is_used(held):
+        held = Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
+        if held.archived_at is not None:
+            raise BadInput("This connection was removed already.")
+        if held.batches.exclude(state__in=CLOSED).exists() or _is_used(held):
             raise BadInput("Jobs of this connection are still open, so it cannot be removed now.", "Wait for them to end, or cancel them.")
         name, now = held.name, timezone.now()
         held.name = f"{name[:80]} (removed {now:%Y-%m-%d}, {held.pk.hex[:8]})"  # its name is free again

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from jobs import formats
@@ -84,10 +84,13 @@ def adopt(batch: Batch, user: User | None, provider_batch_id: str) -> Batch:
         if problem := _why_not(batch, remote, first):
             raise BadInput(problem)
         is_certain = first is not None or not abilities_of(batch.connection.kind).serial_creates
-        with transaction.atomic():
-            take(batch, lease, remote, f"Batch {batch.number}: adopted as {remote.id} by {name_of(user)}", provisional=not is_certain)
-            audit_log.write(batch.job.workspace, user, "batch adopted", str(batch), provider_batch_id=remote.id)
-            transaction.on_commit(lambda: nudge("connection", batch.connection_id))
+        try:
+            with transaction.atomic():
+                take(batch, lease, remote, f"Batch {batch.number}: adopted as {remote.id} by {name_of(user)}", provisional=not is_certain)
+                audit_log.write(batch.job.workspace, user, "batch adopted", str(batch), provider_batch_id=remote.id)
+                transaction.on_commit(lambda: nudge("connection", batch.connection_id))
+        except IntegrityError as error:  # taken by another batch in this moment
+            raise BadInput(f"{remote.id} is another batch of batchui already.") from error
     return read(batch)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
 
-from jobs.engine.cancel import end_draft, hold_still
-from jobs.engine.proposals import Plan, new_token, problems_of
+from jobs.engine.cancel import end_draft
+from jobs.engine.proposals import GONE, LAUNCHED, Plan, new_token, problems_of
+from jobs.engine.still import hold_still
 from jobs.errors import BadInput
 from jobs.models import Connection, DatasetVersion, Job, PromptVersion, Workspace
 from jobs.providers.registry import abilities_of
@@ -21,7 +24,6 @@ from jobs.rows.template import check
 from jobs.words import JobState, Lane
 
 STEPS = ("data", "prompt", "model", "try", "review")
-LAUNCHED = "This draft was launched already."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,13 @@ def choose_data(draft: Job, version: DatasetVersion) -> Job:
 
 def choose_prompt(draft: Job, prompt: PromptVersion) -> Job:
     """Another prompt version brings its own parameters, so changes to the last one's are dropped."""
-    kept = draft.draft if prompt.pk == draft.prompt_version_id else {k: v for k, v in draft.draft.items() if k != "changes"}
-    return _change(draft, prompt_version=prompt, draft=kept, name=_renamed(draft, draft.dataset_version, prompt))
+    dropped = () if prompt.pk == draft.prompt_version_id else ("changes",)
+    return _change(draft, dropped=dropped, prompt_version=prompt, name=_renamed(draft, draft.dataset_version, prompt))
 
 
 def new_version(draft: Job, prompt: PromptVersion) -> Job:
     """A newer version of the draft's own prompt, made on the way: what was changed beside the prompt stays as it is."""
-    changes = changes_of(draft)
-    choose_prompt(draft, prompt)
-    return _change(draft, draft={**draft.draft, "changes": changes}) if changes else draft
+    return _change(draft, prompt_version=prompt, name=_renamed(draft, draft.dataset_version, prompt))
 
 
 def choose_model(draft: Job, connection: Connection, model: str, changes: dict[str, Any]) -> Job:
@@ -90,29 +90,31 @@ def choose_model(draft: Job, connection: Connection, model: str, changes: dict[s
     lane = draft.lane
     if (lane == Lane.BATCH and not able.batch) or (lane == Lane.FLEX and not able.flex):
         lane = Lane.BATCH if able.batch else Lane.DIRECT
-    return _change(draft, connection=connection, model=model, lane=lane, draft={**draft.draft, "changes": changes})
+    return _change(draft, kept={"changes": changes}, connection=connection, model=model, lane=lane)
 
 
 def choose_params(draft: Job, changes: dict[str, Any]) -> Job:
     """Keep parameters as they are typed, before a model is chosen for them; `changes` as in `choose_model`."""
-    return _change(draft, draft={**draft.draft, "changes": changes})
+    return _change(draft, kept={"changes": changes})
 
 
 def choose_terms(draft: Job, *, name: str, lane: str, max_attempts: int, cap_usd: Decimal | None) -> Job:
     named = {"named": True} if name != name_of(draft.dataset_version, draft.prompt_version) else {}
-    kept = {k: v for k, v in draft.draft.items() if k != "named"}
-    return _change(draft, name=name, lane=Lane(lane), max_attempts=max_attempts, cap_usd=cap_usd, draft={**kept, **named})
+    return _change(draft, kept=named, dropped=("named",), name=name, lane=Lane(lane), max_attempts=max_attempts, cap_usd=cap_usd)
 
 
 def keep(draft: Job, **values: Any) -> Job:
     """Remember something computed (counts of a sample) beside what was chosen."""
-    return _change(draft, draft={**draft.draft, **values})
+    return _change(draft, kept=values)
 
 
 def discard(draft: Job) -> None:
-    """Throw a draft away. One whose rows were tried has cost money: it stays in the list, cancelled. A launched job is left alone."""
+    """Throw a draft away. One whose rows were tried has cost money: it stays in the list, cancelled. Raises BadInput where it was launched
+    meanwhile."""
     with transaction.atomic():
         hold_still(draft)
+        if Job.objects.filter(pk=draft.pk, launched_at__isnull=False).exists():
+            raise BadInput(LAUNCHED)
         if draft.rounds.exists():
             end_draft(draft)
         else:
@@ -195,10 +197,15 @@ def _renamed(draft: Job, version: DatasetVersion | None, prompt: PromptVersion |
     return draft.name if draft.draft.get("named") else name_of(version, prompt)
 
 
-def _change(draft: Job, /, **fields: Any) -> Job:
-    """Change a draft that still is one. Raises BadInput where it was launched meanwhile."""
-    if Job.objects.filter(pk=draft.pk, state=JobState.DRAFT).update(**fields, version=F("version") + 1) != 1:
-        raise BadInput(LAUNCHED)
+def _change(draft: Job, /, kept: Mapping[str, Any] = MappingProxyType({}), dropped: Sequence[str] = (), **fields: Any) -> Job:
+    """Change a draft that still is one. `kept` and `dropped` are entries of what it holds: the others stay as they are by now, for a page
+    that counts for seconds has read them long ago. Raises BadInput where the draft was launched or thrown away meanwhile."""
+    with transaction.atomic():
+        now = Job.objects.select_for_update(no_key=True).filter(pk=draft.pk).values_list("state", "draft").first()
+        if now is None or now[0] != JobState.DRAFT:
+            raise BadInput(LAUNCHED if now else GONE)
+        fields["draft"] = {**{name: value for name, value in now[1].items() if name not in dropped}, **kept}
+        Job.objects.filter(pk=draft.pk).update(**fields, version=F("version") + 1)
     for name, value in fields.items():
         setattr(draft, name, value)
     return draft

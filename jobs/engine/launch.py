@@ -13,9 +13,10 @@ from jobs import formats
 from jobs.costs.estimate import Estimate
 from jobs.engine import audit_log, budget, history, pilot, places
 from jobs.engine.log import note
-from jobs.engine.proposals import Plan, new_token, problems_of
+from jobs.engine.proposals import GONE, Plan, new_token, problems_of
 from jobs.engine.pump import nudge
 from jobs.engine.spec import sheet_for, spec_for, spec_to_json
+from jobs.engine.still import hold_as_read
 from jobs.errors import BadInput
 from jobs.models import Job, Round
 from jobs.rows.choose import Chosen, write_rows
@@ -34,6 +35,8 @@ def launch(plan: Plan, user: User | None, draft: Job | None = None) -> Job:
         if (launched := _launched(plan, token)) is None:
             raise
         return launched
+    except Job.DoesNotExist as error:
+        raise BadInput(GONE) from error
 
 
 def _launched(plan: Plan, token: str) -> Job | None:
@@ -70,6 +73,7 @@ def _launch(plan: Plan, user: User | None, draft: Job | None, token: str) -> Job
     }
     with transaction.atomic():
         _check_budget(plan, draft, chosen)
+        hold_as_read(plan.connection)
         job = (
             draft
             or Job.objects.get_or_create(

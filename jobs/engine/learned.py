@@ -14,7 +14,7 @@ def learn(connection: Connection, change: Callable[[dict[str, Any]], dict[str, A
     """Write the fields that `change` makes of all that is known now; what others learned meanwhile stays. Returns these fields, and
     leaves `connection.learned` as it is in the ledger."""
     with transaction.atomic():
-        known = Connection.objects.select_for_update().get(pk=connection.pk).learned
+        known = Connection.objects.select_for_update(no_key=True).get(pk=connection.pk).learned
         fields = change(known)
         connection.learned = {**known, **fields}
         Connection.objects.filter(pk=connection.pk).update(learned=connection.learned)

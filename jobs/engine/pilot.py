@@ -19,10 +19,11 @@ from jobs.engine import audit_log, direct_files, history, places, tally
 from jobs.engine.estimates import timed
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
-from jobs.engine.proposals import Plan, problems_of
+from jobs.engine.proposals import GONE, Plan, problems_of
 from jobs.engine.pump import nudge
 from jobs.engine.retry import claim_job, name_rows, rows_draft
 from jobs.engine.spec import sheet_for, spec_for, spec_to_json
+from jobs.engine.still import hold_as_read
 from jobs.engine.view import standing_of
 from jobs.errors import BadInput
 from jobs.models import Job, Round
@@ -81,6 +82,8 @@ def start(draft: Job, user: User | None, plan: Plan, rows: list[int], *, token: 
     lease = claim_job(draft)
     try:
         draft.refresh_from_db()
+        if made := Round.objects.filter(job=draft, token=token).first():
+            return made
         if draft.state != JobState.DRAFT:
             raise BadInput("The job is launched already.")
         if draft.rounds.exclude(state=RoundState.SETTLED).exists():
@@ -88,6 +91,8 @@ def start(draft: Job, user: User | None, plan: Plan, rows: list[int], *, token: 
         if draft.rounds.exists() and draft.dataset_version_id != plan.dataset_version.pk:
             raise BadInput("Rows of another dataset were tried in this draft.", "Start a new job for this dataset.")
         return _add(draft, user, plan, wanted, token, lease)
+    except Job.DoesNotExist as error:
+        raise BadInput(GONE) from error
     except LostLease as error:
         raise BadInput("The draft was launched or thrown away meanwhile.") from error
     finally:
@@ -101,6 +106,7 @@ def _add(draft: Job, user: User | None, plan: Plan, rows: list[int], token: str,
     rows_file = rows_draft(draft, number, lease)
     write_rows(rows, rows_file)
     with transaction.atomic():
+        hold_as_read(plan.connection)
         lease.write(
             {"state": JobState.DRAFT}, dataset_version=plan.dataset_version, n_rows=plan.dataset_version.n_rows, next_look_at=timezone.now()
         )

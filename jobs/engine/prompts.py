@@ -67,7 +67,7 @@ def save_version(
     of. Raises BadInput, BadTemplate, and Overtaken where there is a newer one."""
     check(content)
     with transaction.atomic():
-        Prompt.objects.select_for_update().get(pk=prompt.pk)
+        Prompt.objects.select_for_update(no_key=True).get(pk=prompt.pk)
         if dataset is not None and prompt.dataset_id != dataset.pk:
             prompt.dataset = dataset
             prompt.save(update_fields=["dataset"])

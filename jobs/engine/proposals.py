@@ -16,6 +16,9 @@ from jobs.providers.registry import abilities_of
 from jobs.rows.template import check
 from jobs.words import Lane
 
+LAUNCHED = "This draft was launched already."
+GONE = "This draft was thrown away meanwhile."
+
 
 @dataclass(slots=True)
 class Plan:

@@ -11,11 +11,11 @@ from django.utils import timezone
 
 from jobs.costs.prices import PriceSheet
 from jobs.engine import audit_log
-from jobs.engine.cancel import hold_still
 from jobs.engine.lease import Lease, LostLease
 from jobs.engine.log import note
 from jobs.engine.pump import nudge
 from jobs.engine.retry import Changes, add_round, claim_job, settings_of
+from jobs.engine.still import hold_as_read, hold_still
 from jobs.engine.view import standing_of
 from jobs.errors import BadInput
 from jobs.models import Batch, Job, Round
@@ -106,9 +106,10 @@ def rescue(job: Job, user: User | None, *, token: str) -> None:
             raise BadInput("This job runs in real time already.")
         if not offer(job).rows:
             raise BadInput("Every row has its answer; there is nothing left to finish.")
-        settings_of(job, Changes(lane=Lane.DIRECT))  # refused now, not when all is cancelled
+        settings = settings_of(job, Changes(lane=Lane.DIRECT))  # refused now, not when all is cancelled
         with transaction.atomic():
             now = timezone.now()
+            hold_as_read(settings["connection"])
             hold_still(job)
             state = JobState.RUNNING if JobState(job.state).terminal else job.state
             lease.write(

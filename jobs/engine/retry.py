@@ -17,8 +17,10 @@ from jobs import formats
 from jobs.engine import audit_log, crash, places, tally
 from jobs.engine.lease import Lease, LostLease, claim
 from jobs.engine.log import note
+from jobs.engine.proposals import GONE
 from jobs.engine.pump import nudge
 from jobs.engine.spec import check_spec, sheet_for, spec_for, spec_to_json
+from jobs.engine.still import hold_as_read
 from jobs.engine.view import standing_of
 from jobs.errors import BadInput
 from jobs.models import Connection, Job, PromptVersion, Round
@@ -98,6 +100,8 @@ def claim_job(job: Job) -> Lease:
     while True:
         if lease := claim(Job, job.pk):
             return lease
+        if not Job.objects.filter(pk=job.pk).exists():
+            raise BadInput(GONE)
         if time.monotonic() > ends:
             raise BadInput("The job is busy preparing rows.", "Try again in a moment.")
         time.sleep(0.1)
@@ -115,6 +119,10 @@ def settings_of(job: Job, changes: Changes) -> dict[str, Any]:
         raise BadInput("That connection or prompt belongs to another workspace.")
     if connection.archived_at is not None:
         raise BadInput(f"The connection “{connection.name}” was removed.", "Choose another one.")
+    if changes.connection is None and changes.model is None and job.sheet.get("provider", connection.kind) != connection.kind:
+        raise BadInput(
+            f"The connection “{connection.name}” speaks another API now than when this job was launched.", "Choose another model."
+        )
     if lane == Lane.BATCH and not abilities_of(connection.kind).batch:
         raise BadInput("This connection has no batch API; choose real time.")
     names = {"connection": connection, "prompt_version": version, "lane": lane, "changes": changes.words}
@@ -170,6 +178,7 @@ def add_round(
     write_rows(np.asarray(chosen.rows), draft)
     crash.point("before round")
     with transaction.atomic():
+        hold_as_read(connection)
         # A cancel that came since the job was read wins; a person's retry takes an older one back.
         lease.write(
             {"cancel_requested_at": job.cancel_requested_at},

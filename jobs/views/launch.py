@@ -47,11 +47,19 @@ def step(view: StepView) -> Callable[..., HttpResponse]:
         try:
             return view(request, draft)
         except BadInput as error:
-            if str(error) != drafts.LAUNCHED:
+            if str(error) not in (drafts.LAUNCHED, drafts.GONE):
                 raise
-            return to_job(draft)
+            return overtaken(request, draft)
 
     return wrapped
+
+
+def overtaken(request: HttpRequest, draft: Job) -> HttpResponse:
+    """Where a draft is not one any more: to the job that it has become, or to the list where it was thrown away."""
+    if Job.objects.filter(pk=draft.pk).exists():
+        return to_job(draft)
+    messages.info(request, drafts.GONE)
+    return redirect("job-list")
 
 
 def to_job(job: Job) -> HttpResponse:
@@ -346,15 +354,18 @@ def go(request: HttpRequest, draft: Job) -> HttpResponse:
     drafts.choose_terms(draft, **form.cleaned_data)
     try:
         costs = _costs(draft)
-        bill = costs.get("bill")
+        if "uncounted" in costs:  # without an estimate nothing that the page showed, and no cap, is held against the launch
+            raise BadInput(costs["uncounted"])
+        bill = costs["bill"]
         if _asks_unpriced(draft, costs) and not request.POST.get("unpriced"):
             raise BadInput("The price of this model is not known.", "Tick that it may be launched anyway, or give the model a price.")
-        estimate = {**bill.estimate.to_json(), "words": bill.words} if bill else {}
-        plan = drafts.plan_of(draft, estimate)
+        plan = drafts.plan_of(draft, {**bill.estimate.to_json(), "words": bill.words})
         if request.POST.get("approve") and current_membership(request).may(Role.ADMIN):
             plan.approved_by = request.user  # type: ignore[assignment]
         job = launch(plan, request.user, draft)  # type: ignore[arg-type]
     except BadInput as error:
+        if str(error) == drafts.GONE:
+            raise
         return review_page(request, draft, None, str(error))
     return to_job(job)
 

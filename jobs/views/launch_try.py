@@ -89,6 +89,8 @@ def try_rows(request: HttpRequest, draft: Job) -> HttpResponse:
             pilot.start(draft, request.user, drafts.plan_of(draft), chosen, token=request.POST.get("token", "")[:64])  # type: ignore[arg-type]
             return redirect(f"{reverse('launch-try', args=[draft.pk])}?{choice.query}")
         except BadInput as error:
+            if str(error) == drafts.GONE:
+                raise
             context["problem"] = str(error)
             return page(request, draft, "try", {**context, **_shown(draft, chosen)}, 422)
     if wants_part(request):
