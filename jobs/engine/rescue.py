@@ -51,6 +51,8 @@ class Offer:
 
 def offer(job: Job) -> Offer:
     """Rows that a rescue would finish now, priced by what answered rows of this job took; the estimate's middle where none did."""
+    if job.launched_at is None:  # a draft that was put away: what was not tried is nobody's wish, and no prices are frozen
+        return Offer(0, None, None)
     open_rows = job.n_rows - job.n_done
     rows = open_rows + job.n_expired + job.n_cancelled + job.n_missing
     if job.n_missing:

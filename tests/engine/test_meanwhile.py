@@ -212,3 +212,16 @@ def test_a_batch_of_the_provider_that_another_one_took_meanwhile_is_refused_in_w
     with pytest.raises(BadInput, match="is another batch of batchui already"):
         decide.adopt(second, people.owner, first.provider_batch_id)
     assert look(second).state == "submitted"
+
+
+# -- the pages of what was put away
+
+
+@pytest.mark.parametrize("view", ["job-detail", "job-failures", "job-receipt", "job-rows", "job-batches", "job-timeline", "job-retry"])
+def test_a_draft_that_was_put_away_has_its_pages(plan: Plan, draft: Job, people: Any, as_owner: Any, view: str) -> None:
+    """It was never launched, so no prices and no spec are frozen on it."""
+    pilot.start(draft, people.owner, plan, [0, 1, 2], token=new_token())
+    run(draft)
+    drafts.discard(read(draft))
+    answer = as_owner.get(reverse(view, args=[draft.pk]))
+    assert (answer.status_code, draft.name in answer.content.decode()) == (200, True)
