@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jobs import formats
 from jobs.costs.prices import PriceSheet, price_rows
-from jobs.engine import answered_by, crash, places, remote_files, second_look, shelf
+from jobs.engine import answered_by, crash, left_behind, places, remote_files, second_look, shelf
 from jobs.engine.direct_files import lost_of
 from jobs.engine.lease import Lease
 from jobs.engine.log import move, note
@@ -69,6 +69,9 @@ Decode = Callable[[bytes], Answer]
 
 def fetch(batch: Batch, lease: Lease) -> None:
     """Bring the result files here. What cannot be had now is tried again until the provider has thrown it away."""
+    if left_behind.was_collected(batch):
+        move(batch, lease, BatchState.FETCHED, f"Batch {batch.number}: its results were here already", n_errors=0, wait_reason="")
+        return
     try:
         with lease.kept(), calling(batch.connection) as provider:
             remote = provider.get(batch.provider_batch_id)

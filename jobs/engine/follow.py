@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from django.utils import timezone
 
-from jobs.engine import shelf, trouble, twins
+from jobs.engine import left_behind, shelf, trouble, twins
 from jobs.engine.headroom import headroom, learn, learn_tokens, token_limit
 from jobs.engine.lease import Lease, LostLease, claim, surely
 from jobs.engine.listing import Walked
@@ -128,7 +128,7 @@ def _get_one(batch: Batch, provider: Provider, known: dict[str, RemoteBatch]) ->
         if error.status != 404:
             _say(batch, error, f"cannot ask the provider: {error.message}")
             return error
-        if shelf.is_over(batch):
+        if shelf.is_over(batch) or left_behind.was_collected(batch):
             _forgotten(batch)
             return None
         # A 404 is no verdict: seen seconds after a create, and for batches of another project's key.
@@ -141,11 +141,13 @@ def _get_one(batch: Batch, provider: Provider, known: dict[str, RemoteBatch]) ->
 
 
 def _forgotten(batch: Batch) -> None:
-    """Not known at the provider, and past the life of its results: nothing can come of it any more. The collection says so of its rows."""
+    """Not known at the provider, and past the life of its results, or with them here: nothing can come of it any more. The collection
+    says so of its rows."""
     lease = claim(Batch, batch.pk, state=BatchState.SUBMITTED, provider_batch_id=batch.provider_batch_id)
     if lease is None:
         return
-    words = f"Batch {batch.number}: the provider does not know it any more, and its results would be gone by now"
+    results = "are here already" if left_behind.was_collected(batch) else "would be gone by now"
+    words = f"Batch {batch.number}: the provider does not know it any more, and its results {results}"
     try:
         move(batch, lease, BatchState.ENDED, words, wait_reason="", ended_at=timezone.now(), n_errors=0, next_look_at=timezone.now())
     except LostLease:

@@ -68,6 +68,13 @@ def _lanes(folder: Path) -> bool | None:
     return any((folder / "results" / name).exists() for name in (SENT, ANSWERS))
 
 
+def was_collected(batch: Batch) -> bool:
+    """Whether an open batch of the batch lane had been collected to its end before the ledger went back: all its results are here, and the
+    provider may have deleted its own since."""
+    folder = places.batch_folder(batch.job, batch.pk)
+    return (folder / "outcomes.parquet").exists() and has_answers(folder)
+
+
 def remove_unknown(job: Job, lease: Lease, *, whole: bool = False) -> None:
     """Remove folders without answers that are not whole; with `whole` those as well. What cannot be removed now is at the end."""
     for each in _unknown(job):

@@ -152,3 +152,25 @@ def test_answers_of_a_job_that_the_ledger_does_not_know_are_found_by_the_audit(m
     name = job.pk.hex
     job.delete()
     assert [str(each) for each in unknown_jobs()] == [f"job {name}, folder: holds answers, and the ledger does not know the job"]
+
+
+@pytest.mark.parametrize("known", ["job", "batches", "submits"])
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_results_that_are_deleted_at_the_provider_are_taken_from_the_disk(
+    make: Any, connect: Any, sandbox: Any, kind: str, known: str
+) -> None:
+    """Whatever the backup knows of them."""
+    connection = connect(kind, limits={"requests_per_batch": 3}, delete_remote_files=True)
+    job = make(planned=False, connection=connection)
+    before = copy()
+    plan_here(job)
+    before = before if known == "job" else copy()
+    for batch in job.batches.all() if known == "submits" else ():
+        look(batch)
+        before = copy()
+    job = finish(job, sandbox)
+    paid = job.paid_usd
+    put_back(before)
+    job = finish(job, sandbox)
+    assert (job.state, kinds(job), job.paid_usd, creates(sandbox)) == ("completed", {"succeeded": 6}, paid, 2)
+    assert audit_job(job) == []
