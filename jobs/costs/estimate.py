@@ -14,6 +14,7 @@ from jobs.costs.prices import LANES, Ints, PriceSheet, Usage, dollars, plain, pr
 from jobs.costs.tokens import TokenModel
 from jobs.words import Lane, PromptKind
 
+COUNTED = "Input tokens "  # how the basis of an estimate begins that counted its input itself
 _RESAMPLES = 400
 _FEW = 20  # rows; of fewer, an interval is told with care
 _SEED = 20261121  # the same sample gives the same range, whoever asks and whenever
@@ -59,6 +60,11 @@ class Estimate:
     basis: tuple[str, ...]
     source: str
     as_of: str
+
+    @property
+    def counted(self) -> bool:
+        """Whether the input tokens were counted here, and not taken from rows that ran."""
+        return self.basis[:1] != () and self.basis[0].startswith(COUNTED)
 
     def saving(self, lane: str) -> tuple[Decimal, Decimal] | None:
         """Dollars saved against real time, low and high; None where a price or a bound is unknown."""
@@ -202,7 +208,7 @@ def estimate_from_counts(
         input_high=_total(_interval(high_in, n_rows)[1], n_rows, ROUND_CEILING),
         output_low=_total(output.low, n_rows, ROUND_FLOOR),
         output_high=None if output.high is None else _total(output.high, n_rows, ROUND_CEILING),
-        basis=(f"Input tokens {basis}.", _sample_words(len(counts), n_rows), output.words, "Without cache hits and without retries."),
+        basis=(f"{COUNTED}{basis}.", _sample_words(len(counts), n_rows), output.words, "Without cache hits and without retries."),
         source=sheet.source,
         as_of=sheet.as_of,
     )

@@ -44,11 +44,13 @@ def sample_of(version: DatasetVersion, prompt: PromptVersion, size: int = SAMPLE
     return Sample(texts, version.n_rows, len(preview.rows) - len(texts))
 
 
-def output_basis(prompt: PromptVersion, max_output_tokens: int | None, workspace: Workspace | None = None, model: str = "") -> OutputBasis:
-    """How many output tokens a row may take, and how that is known: from finished jobs of the workspace if given, else by the limit."""
+def output_basis(
+    prompt: PromptVersion, max_output_tokens: int | None, connection: Connection | None = None, model: str = ""
+) -> OutputBasis:
+    """How many output tokens a row may take, and how that is known: from finished jobs like those of the connection, else by the limit."""
     if prompt.kind != PromptKind.GENERATE:
         return no_output()
-    if workspace is not None and (known := history.output_history(workspace, prompt, model, max_output_tokens)):
+    if connection is not None and (known := history.output_history(connection, prompt, model, max_output_tokens)):
         return known
     return limited_output(max_output_tokens, prompt.schema)
 
@@ -58,7 +60,7 @@ def estimate_for(
 ) -> tuple[Estimate, PriceSheet]:
     """The estimate of one model, and the sheet that it was made with."""
     sheet = sheet_for(connection, model)
-    basis = output_basis(prompt, max_output_tokens, connection.workspace, model)
+    basis = output_basis(prompt, max_output_tokens, connection, model)
     found = estimate(sheet, token_model(connection, model), sample.texts, sample.n_rows, basis, prompt.schema, prompt.kind)
     return timed(found, sheet, connection, model), sheet
 
@@ -70,7 +72,7 @@ def timed(found: Estimate, sheet: PriceSheet, connection: Connection, model: str
 
 def token_model(connection: Connection, model: str) -> TokenModel:
     """How tokens are counted for a model, corrected by what finished jobs of the workspace showed."""
-    return TokenModel(connection.kind, model, history.calibration(connection.workspace, connection.kind, model))
+    return TokenModel(connection.kind, model, history.calibration(connection, model))
 
 
 def models_of(

@@ -19,9 +19,12 @@ ROWS = 2_000
 FINISHED = [JobState.COMPLETED, JobState.COMPLETED_WITH_FAILURES]
 
 
-def output_history(workspace: Workspace, prompt: PromptVersion, model: str, max_output_tokens: int | None) -> OutputBasis | None:
-    """Output tokens as in the latest finished job with this very prompt version and model, else with the same prompt; None without one."""
-    jobs = Job.objects.filter(workspace=workspace, model=model, state__in=FINISHED, n_succeeded__gte=20).order_by("-finished_at")
+def output_history(connection: Connection, prompt: PromptVersion, model: str, max_output_tokens: int | None) -> OutputBasis | None:
+    """Output tokens as in the latest finished job of the workspace with this very prompt version and model, else with the same prompt;
+    None without one. What the sandbox made up counts for the sandbox alone."""
+    jobs = Job.objects.filter(
+        workspace=connection.workspace, connection__is_sandbox=connection.is_sandbox, model=model, state__in=FINISHED, n_succeeded__gte=20
+    ).order_by("-finished_at")
     for found, words in (
         (jobs.filter(prompt_version=prompt).first(), "of the same prompt"),
         (jobs.filter(prompt_version__prompt_id=prompt.prompt_id).first(), "of an earlier version of the prompt"),
@@ -43,9 +46,15 @@ def _output_tokens(job: Job) -> list[int]:
     return []
 
 
-def calibration(workspace: Workspace, kind: str, model: str) -> Decimal | None:
-    """Observed ÷ estimated input tokens over finished jobs; None before the first one."""
-    found = Calibration.objects.filter(workspace=workspace, kind=kind, model=model, estimated_tokens__gt=0).first()
+def counter_of(connection: Connection) -> str:
+    """Whose counting of tokens a connection teaches about (`Calibration.kind`): its kind's, or the sandbox's in that manner."""
+    return f"{connection.kind}+test" if connection.is_sandbox else connection.kind
+
+
+def calibration(connection: Connection, model: str) -> Decimal | None:
+    """Observed ÷ estimated input tokens over finished jobs of the workspace; None before the first one."""
+    learned = Calibration.objects.filter(workspace=connection.workspace_id, kind=counter_of(connection), model=model)
+    found = learned.filter(estimated_tokens__gt=0).first()
     return Decimal(found.observed_tokens) / Decimal(found.estimated_tokens) if found else None
 
 
@@ -60,7 +69,7 @@ def learn(job: Job) -> None:
     if rows < 20 or not observed:
         return
     share = int(Decimal(estimated) * rows / job.n_rows)
-    row, _ = Calibration.objects.get_or_create(workspace=job.workspace, kind=job.connection.kind, model=job.model)
+    row, _ = Calibration.objects.get_or_create(workspace=job.workspace, kind=counter_of(job.connection), model=job.model)
     Calibration.objects.filter(pk=row.pk).update(
         estimated_tokens=F("estimated_tokens") + share, observed_tokens=F("observed_tokens") + observed, n_jobs=F("n_jobs") + 1
     )

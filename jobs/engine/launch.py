@@ -98,11 +98,11 @@ def _tries_of(draft: Job | None) -> list[tuple[int, str]]:
 
 
 def _with_uncorrected(plan: Plan) -> dict[str, Any]:
-    """The estimate, and its input tokens as they were before any correction: what the finished job is compared with."""
-    if not plan.estimate:
-        return {}
+    """The estimate and, where it was counted, its input tokens before any correction: what the finished job is compared with."""
+    if not plan.estimate or not Estimate.from_json(plan.estimate).counted:
+        return plan.estimate
     whole = plan.estimate["input"]
-    correction = history.calibration(plan.workspace, plan.connection.kind, plan.model) or Decimal(1)
+    correction = history.calibration(plan.connection, plan.model) or Decimal(1)
     return {**plan.estimate, "uncorrected_input": int(Decimal(whole["low"] + whole["high"]) / 2 / correction)}
 
 

@@ -193,10 +193,10 @@ def _offer(draft: Job, connection: Connection, entry: ModelEntry, counts: Counts
     prices = facts.overrides.get(connection.kind, {})
     priced = entry.id.partition("+")[0] if connection.is_sandbox else entry.id
     sheet = price_sheet(connection.kind, priced, overrides=prices, today=timezone.localdate())
-    tokens = TokenModel(connection.kind, priced, facts.calibrations.get((connection.kind, entry.id)))
+    tokens = TokenModel(connection.kind, priced, facts.calibrations.get((history.counter_of(connection), entry.id)))
     each = counts.for_model(tokens)
     most = drafts.params_of(draft).get("max_output_tokens")
-    past = draft.workspace if entry.id in facts.used else None
+    past = connection if entry.id in facts.used else None
     output = output_basis(draft.prompt_version, int(most) if most else None, past, entry.id)
     estimate = estimate_from_counts(sheet, each, counts.n_rows, output, margin=tokens.margin, basis=tokens.basis)
     estimate = timed(estimate, sheet, connection, entry.id)

@@ -207,7 +207,7 @@ def estimate_from(draft: Job, plan: Plan) -> Estimate | None:
             sheet = sheet_for(plan.connection, plan.model)
             words = f"the {len(usages)} rows of the pilot"
             most = spec_for(plan.prompt_version, plan.model, plan.lane, plan.changes).max_output_tokens
-            known = history.output_history(draft.workspace, plan.prompt_version, plan.model, most) if len(usages) < 20 else None
+            known = history.output_history(plan.connection, plan.prompt_version, plan.model, most) if len(usages) < 20 else None
             found = estimate_from_usage(sheet, usages, plan.dataset_version.n_rows, words, most, known)
             return timed(found, sheet, plan.connection, plan.model)
     return None

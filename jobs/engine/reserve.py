@@ -53,7 +53,7 @@ def weigher_of(round_: Round) -> dict[str, Any]:
     than was thought, and with schema, tools and other parameters at their full length."""
     connection, spec = round_.connection, round_.spec
     rule = rule_for(connection.kind, spec["model"])
-    learned = history.calibration(connection.workspace, connection.kind, spec["model"]) or Decimal(1)
+    learned = history.calibration(connection, spec["model"]) or Decimal(1)
     weigher = Weigher(rule.encoding == "o200k_base", float(rule.factor * max(learned, Decimal(1))))
     if spec["kind"] != PromptKind.GENERATE:
         return asdict(weigher)
