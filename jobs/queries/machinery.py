@@ -23,7 +23,7 @@ def standstill(now: datetime | None = None) -> str:
     if CLOCK in seen and seen[CLOCK].at >= late:
         return clock_words(seen[CLOCK].data["seconds"])
     silent = formats.duration((now - seen["worker"].at).total_seconds())
-    return f"No worker has been heard of for {silent}. Whoever runs this server starts them again with `manage.py worker`."
+    return f"No worker has been heard of for {silent}. Whoever runs this server starts them again with manage.py worker."
 
 
 def clock_words(seconds: float) -> str:

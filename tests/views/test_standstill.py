@@ -26,7 +26,7 @@ def test_what_is_said() -> None:
     beat("worker", 80)
     assert standstill() == ""
     beat("worker", 190)
-    assert standstill() == "No worker has been heard of for 3 min. Whoever runs this server starts them again with `manage.py worker`."
+    assert standstill() == "No worker has been heard of for 3 min. Whoever runs this server starts them again with manage.py worker."
     beat("clock", 5, seconds=125.0)
     assert standstill().startswith("The clock of a worker's host is 2 min ahead of the database's clock.")
     beat("clock", 500, seconds=125.0)
