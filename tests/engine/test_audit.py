@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 
-from jobs.engine import places
-from jobs.engine.audit import audit_job
+from jobs.engine import places, tally
+from jobs.engine.audit import audit_job, is_kept
 from jobs.engine.collect import result_files
 from jobs.models import Batch, Job, Round
 from tests.engine.world import batch_of, finish
@@ -163,3 +163,15 @@ def test_a_job_in_real_time_adds_up(make: Any, sandbox: Any) -> None:
     job = finish(job, sandbox)
     assert (job.n_done, job.rounds.get().batches.get().state) == (6, "settled")
     assert audit_job(job) == []
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="other databases keep decimals")
+def test_a_float_after_many_batches_is_no_finding_and_a_row_too_many_is(job: Job) -> None:
+    each = Decimal("7.123456789012")
+    Job.objects.filter(pk=job.pk).update(paid_usd=0)
+    for _ in range(300):
+        tally.add(job.pk, tally.Tally(paid=each))
+    job.refresh_from_db()
+    assert 0 < abs(job.paid_usd - 300 * each) < Decimal("0.0000000001")
+    assert is_kept(300 * each, job.paid_usd)
+    assert not is_kept(300 * each, job.paid_usd + Decimal("0.0000001"))
