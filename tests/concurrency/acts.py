@@ -19,7 +19,8 @@ from jobs.models import Batch, Connection, Job, Membership, PromptVersion, Works
 from jobs.words import UNDECIDED, JobState, Role
 from tests.engine import world
 
-MODELS = {"openai": ("gpt-6-luna", "gpt-6-luna+errors=2,once"), "anthropic": ("claude-haiku-4-5", "claude-haiku-4-5+errors=2,once")}
+ORDERS = ("+slow=1s", "+errors=2,once")  # what takes as long as a person needs to act on it, and what there is to retry
+MODELS = {kind: [name + orders for orders in ORDERS] for kind, name in (("openai", "gpt-6-luna"), ("anthropic", "claude-haiku-4-5"))}
 Asked = tuple[dict[str, Any], Any] | None
 Act = Callable[["Place", Client, UUID, int], Asked]
 
@@ -234,7 +235,7 @@ def set_month_cap(place: Place, client: Client, pk: UUID, n: int) -> Asked:
 
 def set_role(place: Place, client: Client, pk: UUID, n: int) -> Asked:
     member = Membership.objects.get(workspace=place.people.home, user=place.people.analyst)
-    return {}, post(client, "member-role", member.pk, role="analyst" if n % 3 else "viewer")
+    return {}, post(client, "member-role", member.pk, role="analyst" if n % 5 else "viewer")
 
 
 ON_DRAFTS: list[Act] = [go, go, go, try_rows, try_rows, stop_try, discard, choose_model, choose_model, choose_data, choose_prompt, terms]

@@ -26,11 +26,10 @@ from jobs.engine import pump
 from jobs.engine.advance import advance
 from jobs.models import Batch, Connection, Job, Membership
 from jobs.words import JobState, Role
-from tests.concurrency.acts import ANYWHERE, ON_DRAFTS, ON_JOBS, Act, Place
+from tests.concurrency.acts import ANYWHERE, ON_DRAFTS, ON_JOBS, Act, Place, go
 
 PEOPLE = ("owner", "boss", "analyst", "owner")  # the owner has two windows open
 WORKERS = 2
-KEPT_AWAKE = 3600.0
 
 
 @dataclass(slots=True)
@@ -136,9 +135,9 @@ class Crowd:
         """One round: everybody acts on the same job or draft, and on what belongs to it."""
         if Job.objects.filter(state=JobState.DRAFT).count() < 2:
             self.place.new_draft(self.luck.randrange(4))
-        target = self.luck.choice(list(Job.objects.order_by("-created_at").values_list("pk", flat=True)[:4]))
-        state = Job.objects.values_list("state", flat=True).get(pk=target)
-        own = ON_DRAFTS if state == JobState.DRAFT else ON_JOBS
+        wanted = Job.objects.filter(launched_at__isnull=self.luck.random() < 0.4).order_by("-created_at")
+        target = self.luck.choice(list((wanted or Job.objects.all()).values_list("pk", flat=True)[:3]))
+        own = ON_DRAFTS if Job.objects.filter(pk=target, state=JobState.DRAFT).exists() else ON_JOBS
         favourite = self.luck.choice(own)
         line = threading.Barrier(len(clients))
         threads = []
@@ -157,6 +156,10 @@ class Crowd:
         got_request_exception.connect(self._note, dispatch_uid="crowd")
         try:
             clients = [(who, self.place.client(who)) for who in PEOPLE]
+            for number in range(4):  # two to begin with, and two drafts
+                draft = self.place.new_draft(number)
+                if number > 1:
+                    self.act("owner", clients[0][1], go, draft.pk, 1)
             workers = [self._thread(self.work) for _ in range(WORKERS)]
             for _ in range(n_rounds):
                 self.meet(clients)

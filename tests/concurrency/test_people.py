@@ -91,8 +91,6 @@ def play(people: Any, sandbox: Any, settings: Any, log: Recorder, moved: list[st
     make_boss(people)
     place = Place(people, sandbox)
     sandbox.control("arm", verb="batches.create", fault="drop_after", share=0.2, times=0)
-    for number in range(3):
-        place.new_draft(number)
     crowd = Crowd(place, seed)
     crowd.live(N_ROUNDS)
     problems = [*crowd.broken, *log.told, *moved, *promises(crowd.said), *books(sandbox, crowd.said)]
