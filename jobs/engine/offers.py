@@ -15,6 +15,7 @@ from jobs.costs.prices import PriceSheet, Tier
 from jobs.costs.tokens import TokenModel
 from jobs.engine import drafts, history, pilot
 from jobs.engine.estimates import models_of, output_basis, sample_of, timed
+from jobs.engine.spec import spec_for
 from jobs.models import Calibration, Connection, Job, PriceOverride, PromptVersion
 from jobs.words import JobState, Lane, PromptKind, ProviderKind
 
@@ -195,9 +196,9 @@ def _offer(draft: Job, connection: Connection, entry: ModelEntry, counts: Counts
     sheet = price_sheet(connection.kind, priced, overrides=prices, today=timezone.localdate())
     tokens = TokenModel(connection.kind, priced, facts.calibrations.get((history.counter_of(connection), entry.id)))
     each = counts.for_model(tokens)
-    most = drafts.params_of(draft).get("max_output_tokens")
+    most = spec_for(draft.prompt_version, entry.id, changes=drafts.changes_of(draft)).max_output_tokens
     past = connection if entry.id in facts.used else None
-    output = output_basis(draft.prompt_version, int(most) if most else None, past, entry.id)
+    output = output_basis(draft.prompt_version, most, past, entry.id)
     estimate = estimate_from_counts(sheet, each, counts.n_rows, output, margin=tokens.margin, basis=tokens.basis)
     estimate = timed(estimate, sheet, connection, entry.id)
     able = connection.kind != ProviderKind.OPENAI or entry.has_batch or connection.is_sandbox
@@ -207,7 +208,7 @@ def _offer(draft: Job, connection: Connection, entry: ModelEntry, counts: Counts
         sheet=sheet,
         estimate=estimate,
         context_window=entry.context_window,
-        longest=int(max(each, default=0) * (1 + tokens.margin)) + (int(most) if most else 0),
+        longest=int(max(each, default=0) * (1 + tokens.margin)) + (most or 0),
         batch=able,
         listed=not entry.deprecated and (entry.has_batch or entry.id in prices or connection.kind == ProviderKind.OPENAI_COMPATIBLE),
     )

@@ -25,8 +25,9 @@ def spec_for(version: PromptVersion, model: str, lane: Lane = Lane.BATCH, change
     most, said = params.pop("max_output_tokens", None), [name for name in LIMITS if name in params]
     if said and (changes or {}).get("max_output_tokens"):
         params |= dict.fromkeys(said, most)
-    elif said:
-        most = max((params[name] for name in said if type(params[name]) is int), default=None)
+    elif said:  # what is no number from 1 on is no limit: some servers take -1 for answers without end
+        bounds = [params[name] for name in said if type(params[name]) is int and params[name] > 0]
+        most = max(bounds) if len(bounds) == len(said) else None
     cache = bool(params.pop("cache_prefix", False))
     return RequestSpec(
         kind=version.kind,

@@ -20,6 +20,8 @@ from jobs.models import Connection, PromptVersion
         ({"max_tokens": 300}, {"max_output_tokens": 900}, 900, {"max_tokens": 900}),
         ({"max_tokens": 300}, {"max_tokens": 400}, 400, {"max_tokens": 400}),
         ({"max_tokens": "many"}, {}, None, {"max_tokens": "many"}),
+        ({"max_output_tokens": 100, "max_tokens": -1}, {}, None, {"max_tokens": -1}),  # to llama.cpp and vLLM's kin: without end
+        ({"max_completion_tokens": 300, "max_tokens": 0}, {}, None, {"max_completion_tokens": 300, "max_tokens": 0}),
         ({}, {}, None, {}),
     ],
 )
