@@ -108,8 +108,11 @@ def _why_not(batch: Batch, remote: RemoteBatch, first: str | None) -> str:
 
 
 def resubmit(batch: Batch, user: User | None) -> Batch:
-    """Send it again without knowing whether the first create was carried out. `risk_of` says what that may cost; both are recorded."""
+    """Send it again without knowing whether the first create was carried out. `risk_of` says what that may cost; both are recorded. Raises
+    BadInput where it is to be cancelled: then it would not be sent, and not be looked for any more."""
     with deciding(batch, UNDECIDED) as (batch, lease):
+        if batch.cancel_requested_at or batch.job.cancel_requested_at:
+            raise BadInput("It is being cancelled, so it is not sent again.", "It is looked for until it is found or proved absent.")
         risk = risk_of(batch)
         told = formats.usd(risk) if risk is not None else "an unknown amount"
         with transaction.atomic():
@@ -118,6 +121,7 @@ def resubmit(batch: Batch, user: User | None) -> Batch:
                 lease,
                 BatchState.READY,
                 f"Batch {batch.number}: sent again by {name_of(user)}, who accepts that {told} may be paid twice",
+                where={"cancel_requested_at": None},
                 past_tokens=[*batch.past_tokens, *([batch.submit_token] if batch.submit_token else [])],
                 submit_token="",
                 n_absent=0,

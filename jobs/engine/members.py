@@ -8,7 +8,8 @@ from decimal import Decimal
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.contrib.auth.tokens import default_token_generator
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.urls import reverse
 from django.utils.encoding import force_bytes, force_str
 from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
@@ -50,16 +51,19 @@ def add_member(workspace: Workspace, user: User, username: str, role: Role) -> t
     username = username.strip()
     if not _NAME.match(username):
         raise BadInput("A name may have letters, digits and @ . + - _, and no spaces.")
-    with transaction.atomic():
-        person = User.objects.filter(username__iexact=username).first()
-        if person is None:
-            person = User(username=username)
-            person.set_unusable_password()
-            person.save()
-        if Membership.objects.filter(workspace=workspace, user=person).exists():
-            raise BadInput(f"{person.username} is a member already.", "Change the role in the table.")
-        made = Membership.objects.create(workspace=workspace, user=person, role=role)
-        audit_log.write(workspace, user, "member added", person.username, role=str(role))
+    try:
+        with transaction.atomic():
+            person = User.objects.filter(username__iexact=username).first()
+            if person is None:
+                person = User(username=username)
+                person.set_unusable_password()
+                person.save()
+            if Membership.objects.filter(workspace=workspace, user=person).exists():
+                raise BadInput(f"{person.username} is a member already.", "Change the role in the table.")
+            made = Membership.objects.create(workspace=workspace, user=person, role=role)
+            audit_log.write(workspace, user, "member added", person.username, role=str(role))
+    except IntegrityError as error:
+        raise BadInput(f"{username} was added by somebody else in this moment.", "Load the page again.") from error
     return made, join_path(person) if is_waiting(made) else ""
 
 
@@ -114,10 +118,14 @@ def joining(uid: str, token: str) -> User | None:
 
 
 def _keep_an_admin(membership: Membership, role: Role | None) -> None:
-    if membership.role != Role.ADMIN or role == Role.ADMIN:
-        return
-    others = Membership.objects.select_for_update().filter(workspace_id=membership.workspace_id, role=Role.ADMIN).exclude(pk=membership.pk)
-    if not others.exists():
+    """Lock the admins of a workspace, in one order for all, and whose role changes. Raises BadInput where the last one would go, or where
+    the person is no member any more."""
+    whole = Membership.objects.select_for_update(no_key=True).filter(workspace_id=membership.workspace_id).order_by("pk")
+    roles = dict(whole.filter(Q(role=Role.ADMIN) | Q(pk=membership.pk)).values_list("pk", "role"))
+    if membership.pk not in roles:
+        raise BadInput(f"{membership.user.get_username()} is no member any more.", "Load the page again.")
+    membership.role = roles.pop(membership.pk)
+    if membership.role == Role.ADMIN and role != Role.ADMIN and Role.ADMIN not in roles.values():
         raise BadInput(f"{membership.user.get_username()} is the last admin.", "Make another member an admin first.")
 
 

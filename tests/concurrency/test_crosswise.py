@@ -9,15 +9,16 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from jobs.engine import budget, connections, launch, learned, retry
+from jobs.engine import budget, connections, launch, learned, members, retry
 from jobs.engine.advance import advance_batch
 from jobs.engine.cancel import cancel
 from jobs.engine.connections import remove_connection, save_connection
 from jobs.engine.drive import step
 from jobs.engine.launch import Plan
 from jobs.errors import BadInput
-from jobs.models import Batch, Connection, Job
-from jobs.words import JobState
+from jobs.models import Batch, Connection, Job, Membership
+from jobs.words import JobState, Role
+from tests.concurrency.crowd import make_boss
 from tests.concurrency.meanwhile import Meanwhile
 from tests.engine.world import KEY
 from tests.jobs import make_connection, make_dataset, make_job, make_prompt, settled
@@ -157,3 +158,42 @@ def test_two_connections_that_are_given_one_name_at_once(people: Any, sandbox: A
     rename(one)
     assert [str(each) for each in other.told()] == ["There is a connection “Same” already. Choose another name."]
     assert sorted(Connection.objects.values_list("name", flat=True)) == ["Same", "Two"]
+
+
+@pytest.mark.parametrize("act", ["stepping down", "leaving"])
+def test_two_admins_who_go_at_once_leave_one(people: Any, monkeypatch: Any, act: str) -> None:
+    people_of = {user: Membership.objects.get(workspace=people.home, user=user) for user in (people.owner, make_boss(people))}
+    one, two = people_of.values()
+
+    def go(membership: Membership) -> None:
+        if act == "leaving":
+            members.remove_member(membership, membership.user)
+        else:
+            members.change_role(membership, membership.user, Role.ANALYST)
+
+    other, really = Meanwhile(lambda: go(two)), members._keep_an_admin
+
+    def keep(*given: Any) -> None:
+        monkeypatch.undo()
+        really(*given)
+        other.begin()
+
+    monkeypatch.setattr(members, "_keep_an_admin", keep)
+    go(one)
+    assert [str(each) for each in other.told()] == ["boss is the last admin. Make another member an admin first."]
+    assert list(Membership.objects.filter(workspace=people.home, role=Role.ADMIN)) == [two]
+
+
+def test_a_person_who_is_added_twice_at_once_is_a_member_once(people: Any, monkeypatch: Any) -> None:
+    other = Meanwhile(lambda: members.add_member(people.home, people.owner, "new", Role.VIEWER))
+    really = members.audit_log.write
+
+    def write(*given: Any, **more: Any) -> None:
+        monkeypatch.undo()
+        other.begin()
+        really(*given, **more)
+
+    monkeypatch.setattr(members.audit_log, "write", write)
+    members.add_member(people.home, people.owner, "new", Role.ANALYST)
+    assert [type(each) for each in other.told()] == [BadInput]
+    assert Membership.objects.get(workspace=people.home, user__username="new").role == Role.ANALYST

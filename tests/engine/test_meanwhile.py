@@ -7,18 +7,19 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from jobs.engine import decide, drafts, pilot
+from jobs.engine import decide, drafts, members, pilot
 from jobs.engine.audit import audit_job
+from jobs.engine.cancel import cancel
 from jobs.engine.connections import remove_connection, save_connection
 from jobs.engine.launch import Plan, launch, new_token
 from jobs.engine.remote import endpoint_of
 from jobs.engine.rescue import rescue
 from jobs.engine.retry import Changes, retry
 from jobs.errors import BadInput
-from jobs.models import Connection, Job, Round
+from jobs.models import Connection, Job, Membership, Round
 from jobs.rows.choose import Wanted
 from jobs.views import launch as launch_view
-from jobs.words import JobState
+from jobs.words import JobState, Role
 from tests.engine.test_reconcile import lose
 from tests.engine.test_stale import run
 from tests.engine.world import KEY, batch_of, look
@@ -212,6 +213,26 @@ def test_a_batch_of_the_provider_that_another_one_took_meanwhile_is_refused_in_w
     with pytest.raises(BadInput, match="is another batch of batchui already"):
         decide.adopt(second, people.owner, first.provider_batch_id)
     assert look(second).state == "submitted"
+
+
+def test_a_batch_that_is_being_cancelled_is_not_sent_again(make: Any, sandbox: Any, people: Any, settings: Any) -> None:
+    """It would be freed as never sent, and what the provider made of the first create would be nobody's."""
+    settings.SANDBOX_ABSENCE_SECONDS = 600.0
+    job = make()
+    batch = lose(job, sandbox)
+    cancel(Job.objects.get(pk=job.pk), people.owner)
+    with pytest.raises(BadInput, match="is being cancelled"):
+        decide.resubmit(batch, people.owner)
+    assert look(batch).state == "submitted"  # found
+
+
+def test_who_is_no_member_any_more_gets_no_role(people: Any) -> None:
+    theirs = Membership.objects.get(user=people.viewer)
+    as_read = Membership.objects.get(pk=theirs.pk)
+    members.remove_member(theirs, people.owner)
+    with pytest.raises(BadInput, match="is no member any more"):
+        members.change_role(as_read, people.owner, Role.ANALYST)
+    assert not Membership.objects.filter(user=people.viewer).exists()
 
 
 # -- the pages of what was put away
