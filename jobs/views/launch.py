@@ -364,7 +364,7 @@ def go(request: HttpRequest, draft: Job) -> HttpResponse:
             plan.approved_by = request.user  # type: ignore[assignment]
         job = launch(plan, request.user, draft)  # type: ignore[arg-type]
     except BadInput as error:
-        if str(error) == drafts.GONE:
+        if str(error) in (drafts.LAUNCHED, drafts.GONE):
             raise
         return review_page(request, draft, None, str(error))
     return to_job(job)
