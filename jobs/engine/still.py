@@ -6,6 +6,11 @@ They are locks against changes, not against rows that only refer to what is lock
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+
 from jobs.errors import BadInput
 from jobs.models import Batch, Connection, Job
 from jobs.words import CLOSED
@@ -13,10 +18,24 @@ from jobs.words import CLOSED
 
 def hold_still(job: Job) -> None:
     """Wait for what is being written about a job at this moment (a step of a batch, a try, a launch), and let nothing begin; inside the
-    transaction that decides by it. Batches before the job, as workers go."""
-    open_ones = Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("pk")
-    list(open_ones.select_for_update(no_key=True).values_list("pk", flat=True))
-    Job.objects.select_for_update(no_key=True).filter(pk=job.pk).first()
+    transaction that decides by it. Batches before the job, as workers go; all of them, so where some were cut before the job was ours
+    everything is let go, and taken once more."""
+    while True:
+        before = transaction.savepoint()
+        held = _hold_batches(job)
+        Job.objects.select_for_update(no_key=True).filter(pk=job.pk).first()
+        if held.issuperset(_open_batches(job).values_list("pk", flat=True)):
+            transaction.savepoint_commit(before)
+            return
+        transaction.savepoint_rollback(before)
+
+
+def _open_batches(job: Job) -> QuerySet[Batch]:
+    return Batch.objects.filter(job=job).exclude(state__in=CLOSED).order_by("pk")
+
+
+def _hold_batches(job: Job) -> set[UUID]:
+    return set(_open_batches(job).select_for_update(no_key=True).values_list("pk", flat=True))
 
 
 def hold_as_read(connection: Connection) -> None:

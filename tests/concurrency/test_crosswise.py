@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from jobs.engine import budget, connections, launch, learned, members, retry
+from jobs.engine import budget, connections, launch, learned, members, retry, still
 from jobs.engine.advance import advance_batch
 from jobs.engine.cancel import cancel
 from jobs.engine.connections import remove_connection, save_connection
@@ -197,3 +197,28 @@ def test_a_person_who_is_added_twice_at_once_is_a_member_once(people: Any, monke
     members.add_member(people.home, people.owner, "new", Role.ANALYST)
     assert [type(each) for each in other.told()] == [BadInput]
     assert Membership.objects.get(workspace=people.home, user__username="new").role == Role.ANALYST
+
+
+def test_a_job_is_held_with_the_batches_that_are_cut_while_it_is_waited_for(
+    people: Any, sandbox: Any, data_folder: Any, monkeypatch: Any
+) -> None:
+    """Who came later had locked them, and waited for the job: a cancel and an approval threw each other out."""
+    job = make_job(people.home, people.owner, sandbox, settle=False)
+    really = still._hold_batches
+
+    def hold_batches(job: Job) -> set[Any]:
+        monkeypatch.undo()
+        found = really(job)
+        planner = Meanwhile(lambda: step(job))
+        planner.begin()
+        assert planner.told() == [1]
+        return found
+
+    monkeypatch.setattr(still, "_hold_batches", hold_batches)
+    with transaction.atomic():
+        still.hold_still(job)
+        free = Batch.objects.select_for_update(skip_locked=True).filter(job=job)
+        others = Meanwhile(lambda: transaction.atomic(free.first)())
+        others.begin()
+        assert others.told() == [None]
+    assert Batch.objects.filter(job=job).count() == 1
