@@ -100,7 +100,7 @@ def constants_of(version: DatasetVersion) -> tuple[set[str], set[str]]:
 def _tokens(draft: Job, found: Content) -> tuple[int, int]:
     """Tokens that all rows share at their start, now and then; counted once for each table, prompt and model."""
     assert draft.connection
-    key = drafts.mark_of(draft)
+    key = drafts.choices_of(draft)
     known = draft.draft.get("shared", {})
     if known.get("key") != key:
         starts = [_shared(draft, _content(draft)), _shared(draft, found)]

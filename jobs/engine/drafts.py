@@ -16,6 +16,7 @@ from django.db.models import F
 
 from jobs.engine.cancel import end_draft
 from jobs.engine.proposals import GONE, LAUNCHED, Plan, new_token, problems_of
+from jobs.engine.spec import sheet_for
 from jobs.engine.still import hold_still
 from jobs.errors import BadInput
 from jobs.models import Connection, DatasetVersion, Job, PromptVersion, Workspace
@@ -132,10 +133,19 @@ def params_of(draft: Job) -> dict[str, Any]:
 
 
 def mark_of(draft: Job) -> str:
-    """What a launch buys, as a short mark: a review that was shown for something else must not launch this."""
+    """What a launch buys and its prices, as a short mark: a review that was shown for something else must not launch this."""
+    sheet = sheet_for(draft.connection, draft.model).to_json() if draft.connection and draft.model else {}
+    return _short([choices_of(draft), sheet.get("lanes"), sheet.get("per_hour")])
+
+
+def choices_of(draft: Job) -> str:
+    """Table, prompt, model and parameters, as a short mark."""
     parts = [str(pk) for pk in (draft.dataset_version_id, draft.prompt_version_id, draft.connection_id)]
-    text = json.dumps([*parts, draft.model, changes_of(draft)], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _short([*parts, draft.model, changes_of(draft)])
+
+
+def _short(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def plan_of(draft: Job, estimate: dict[str, Any] | None = None) -> Plan:

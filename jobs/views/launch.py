@@ -350,7 +350,9 @@ def go(request: HttpRequest, draft: Job) -> HttpResponse:
     if not form.is_valid():
         return review_page(request, draft, form)
     if request.POST.get("mark") != drafts.mark_of(draft):
-        return review_page(request, draft, None, "This draft was changed in another window. Look at it again, then launch.")
+        return review_page(
+            request, draft, None, "This draft, or a price of its model, was changed meanwhile. Look at it again, then launch."
+        )
     drafts.choose_terms(draft, **form.cleaned_data)
     try:
         costs = _costs(draft)

@@ -71,7 +71,7 @@ def test_a_refused_launch_is_left_and_come_back_to(analyst: Any, people: Any) ->
     analyst.goto(f"{analyst.home}/launch/{draft.pk}/review/")
     drafts.choose_params(draft, {"max_output_tokens": 55})  # in another window
     analyst.get_by_role("button", name=re.compile("^Launch 40 rows")).click()
-    analyst.get_by_text("This draft was changed in another window.").wait_for()
+    analyst.get_by_text("This draft, or a price of its model, was changed meanwhile.").wait_for()
     assert analyst.url.endswith(f"/launch/{draft.pk}/review/")
     analyst.goto(f"{analyst.home}/jobs/")
     analyst.go_back()

@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from jobs.engine import drafts, offers, samples
+from jobs.engine.prices import save_price
 from jobs.models import Job, PriceOverride, Prompt
 from jobs.rows.schema import check_schema
 from jobs.rows.template import check
@@ -366,8 +367,20 @@ def test_launch_of_a_draft_that_changed_elsewhere_asks_to_look_again(client: Any
     drafts.choose_model(draft, draft.connection, "gpt-6-astra", {})
     response = client.post(at(draft, "go"), stale)
     assert response.status_code == 422
-    assert "changed in another window" in response.content.decode()
+    assert "was changed meanwhile" in response.content.decode()
     assert Job.objects.get().state == "draft"
+
+
+def test_price_that_was_changed_after_the_review_launches_nothing(client: Any, people: Any, draft: Job) -> None:
+    login(client, people.analyst)
+    shown = terms(draft)
+    assert draft.connection is not None
+    save_price(people.home, people.owner, kind=draft.connection.kind, model=MODEL, prices={"input": "1000", "output": "2000"})
+    response = client.post(at(draft, "go"), shown)
+    draft.refresh_from_db()
+    assert (response.status_code, draft.state) == (422, "draft")
+    assert "This draft, or a price of its model, was changed meanwhile." in response.content.decode()
+    assert client.post(at(draft, "go"), {**terms(draft), "unpriced": "1"}).status_code == 302
 
 
 @pytest.mark.django_db(transaction=True)
