@@ -23,5 +23,5 @@ def beat() -> None:
     if seconds := clocks.off():
         clocks.say(seconds)
         log.critical("the clock of this host is wrong", seconds_ahead_of_the_database=round(seconds, 1))
-        return
-    Heartbeat.objects.update_or_create(name="worker", defaults={"at": timezone.now()})
+    else:
+        Heartbeat.objects.update_or_create(name="worker", defaults={"at": timezone.now()})

@@ -98,6 +98,8 @@ def rescue(job: Job, user: User | None, *, token: str) -> None:
     lease = claim_job(job)
     try:
         job.refresh_from_db()
+        if Round.objects.filter(job=job, token=token).exists():  # fulfilled since
+            return
         if job.launched_at is None:
             raise BadInput("This job was never launched, so there is nothing left to finish.")
         if job.state in (JobState.DRAFT, JobState.CANCELLING):
@@ -138,12 +140,13 @@ def fulfil(job: Job, lease: Lease) -> bool:
     wish = dict(job.wish)
     if not wish:
         return False
+    done = Round.objects.filter(job=job, token=wish["rescue"]).exists()  # a wish that outlived its round would stop the job for ever
     chosen = choose(standing_of(job).files, Wanted(kinds=KINDS, causes=CAUSES))
     with transaction.atomic():
         lease.write(wish={})
-        if len(chosen.rows):
+        if len(chosen.rows) and not done:
             settings = settings_of(job, Changes(lane=Lane.DIRECT))
             user = User.objects.filter(pk=wish.get("user") or 0).first()
             add_round(job, lease, chosen, reason=RoundReason.RESCUE, user=user, token=wish["rescue"], **settings)
     job.wish = {}
-    return bool(len(chosen.rows))
+    return bool(len(chosen.rows)) and not done

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from django.conf import settings
-from django.db import Error
+from django.db import InterfaceError, OperationalError
 
 from batchui.seal import SealBroken
 from jobs.errors import BatchuiError
@@ -27,7 +27,7 @@ def words_of(error: BaseException) -> str:
         return _storage(error)
     if isinstance(error, SealBroken):
         return "the API key cannot be opened with the seal key of this server: put seal.key back, or enter the API key again"
-    if isinstance(error, Error):
+    if isinstance(error, OperationalError | InterfaceError):
         return "the database is busy or cannot be reached; it goes on by itself once it answers"
     if isinstance(error, BatchuiError):
         return str(error)

@@ -123,7 +123,8 @@ def test_trouble_is_on_the_batch_and_on_the_job(make: Any, sandbox: Any, monkeyp
     Batch.objects.filter(job=job).update(state="settled", outcomes={"succeeded": 6})  # so that the round is to be merged, without a file
     advance_job(str(job.pk))
     job.refresh_from_db()
-    assert job.needs.startswith("It does not move at the moment: the storage failed")
+    assert job.needs.startswith("It does not move at the moment: the file ")
+    assert "outcomes.parquet is gone from the data folder" in job.needs
     Batch.objects.filter(job=job).update(state="ready", outcomes={}, wait_reason="")
     job = finish(job, sandbox)
     assert (kinds(job), job.needs) == ({"succeeded": 6}, "")

@@ -82,3 +82,27 @@ def test_rescue_of_expired_rows_keeps_what_was_answered(job: Job, people: Any, s
     assert (job.state, job.n_succeeded) == (JobState.COMPLETED, 40)
     assert job.rounds.get(reason=RoundReason.RESCUE).n_rows == expired
     assert set(executed_rows(slow).values()) == {1}
+
+
+def test_a_second_click_that_comes_when_the_first_is_fulfilled_asks_for_nothing(job: Job, people: Any, slow: Any, monkeypatch: Any) -> None:
+    """Its wish would have the token of the round that is there, which no second round may have: the job would stand still for ever."""
+    for batch in job.batches.all():
+        slow.control("end", batch=batch.provider_batch_id, status="expired", share=0.5)
+    job = settled(job)
+    rescue.rescue(job, people.owner, token="r")
+
+    def claim_late(of: Job) -> Any:
+        for _ in range(50):
+            if of.rounds.filter(token="r").exists():
+                break
+            step(of)
+        return claim_job(of)
+
+    claim_job = rescue.claim_job
+    monkeypatch.setattr(rescue, "claim_job", claim_late)
+    rescue.rescue(job, people.owner, token="r")
+    job.refresh_from_db()
+    assert (job.wish, job.rounds.filter(token="r").count()) == ({}, 1)
+    job = settled(job)
+    assert (job.state, job.n_succeeded) == (JobState.COMPLETED, 40)
+    assert set(executed_rows(slow).values()) == {1}
