@@ -123,7 +123,7 @@ def test_a_small_job_settles_soon_after_the_providers_end(whole: Whole) -> None:
     assert took < WITHIN_SECONDS
     health = json.load(urllib.request.urlopen(f"http://127.0.0.1:{whole.port}/healthz"))
     assert {name: part["ok"] for name, part in health.items() if name != "ok"} == dict.fromkeys(
-        ("database", "workers", "pump", "storage", "sandbox"), True
+        ("database", "workers", "pump", "clocks", "storage", "sandbox"), True
     )
     whole.end(signal.SIGINT)
 
