@@ -229,7 +229,7 @@ def _provider(sandbox: Any, said: list[Said]) -> Iterator[str]:
         yield f"{n_ran} ordinary calls were paid, {answered} rows have such an answer"
 
 
-@pytest.mark.parametrize("seed", seeds(2))
+@pytest.mark.parametrize("seed", seeds(1))
 def test_people_on_sqlite(people: Any, sandbox: Any, data_folder: Path, settings: Any, log: Recorder, moved: list[str], seed: int) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("on PostgreSQL the other test does the same")
@@ -237,7 +237,7 @@ def test_people_on_sqlite(people: Any, sandbox: Any, data_folder: Path, settings
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("seed", seeds(4))
+@pytest.mark.parametrize("seed", seeds(2))
 def test_people_on_postgres(
     people: Any, sandbox: Any, data_folder: Path, settings: Any, log: Recorder, moved: list[str], seed: int
 ) -> None:
