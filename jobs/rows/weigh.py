@@ -18,6 +18,7 @@ _UNIT = 24  # a token
 _LOWER, _SPACE, _NEWLINE = 8, 7, 12  # told apart by their weights, so each is of its own
 _LONG_WORD = 12  # letters to a space; more is no prose, and small letters without words are half a token each
 _IN_LONG = 6
+_MANY, _SLICE = 200_000, 2_000  # characters: of more than so many a quarter is weighed, slice by slice
 # From which UTF-16 unit on, and the tokens of each: what o200k makes of running text, with room; without words, of characters.
 _BLOCKS = (
     (0x0000, 1.0),
@@ -76,17 +77,23 @@ class Weigher:
 
     def _weight(self, texts: Sequence[str]) -> float:
         table = _table(self.vocabulary)
-        text = "".join(texts)
+        text, n_texts = "".join(texts), float(len(texts))
+        if len(text) > _MANY:  # slices from end to end: each kind of text is in them as often as in the whole
+            whole_length, text = len(text), "".join([text[i : i + _SLICE] for i in range(0, len(text), 4 * _SLICE)])
+            return self._weight_of(text, n_texts * len(text) / whole_length, table) * whole_length / len(text)
+        return self._weight_of(text, n_texts, table)
+
+    def _weight_of(self, text: str, n_texts: float, table: np.ndarray[Any, np.dtype[np.uint8]]) -> float:
         if text.isascii():
             values = np.frombuffer(text.encode().translate(table[:256].tobytes()), np.uint8)
         else:
             values = table[np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")]
         n_lower, n_spaces, n_lines = (int(np.count_nonzero(values == each)) for each in (_LOWER, _SPACE, _NEWLINE))
-        words = n_spaces + n_lines + len(texts)
-        in_long = max(0, n_lower - _LONG_WORD * words) * _IN_LONG
+        words = n_spaces + n_lines + n_texts
+        in_long = max(0.0, n_lower - _LONG_WORD * words) * _IN_LONG
         lone = max(0, n_spaces - len(values) // 4) * _UNIT  # spaces that part single characters
         whole = values.sum(dtype=np.uint32 if len(values) < 1 << 24 else np.uint64)  # the shorter sum is twice as fast
-        return float(int(whole) + in_long + lone) / _UNIT
+        return (int(whole) + in_long + lone) / _UNIT
 
 
 @cache

@@ -112,3 +112,13 @@ def test_a_constant_text_counts_for_each_request() -> None:
 def test_nothing_is_no_tokens_and_lone_surrogates_are_text() -> None:
     assert Weigher().most([], [], 0) == 0
     assert 0 < Weigher().most([""], ["a\ud800b"], 100) < 10
+
+
+def test_of_long_texts_a_quarter_is_weighed_and_stands_for_the_whole() -> None:
+    prose, odd = "The parcel of order 1234 is late, said Müller. ", "pQ7zXw9LkT0vB3mN"
+    texts = [(odd if i % 20 == 0 else prose) * 20 for i in range(2_000)]
+    weigher = Weigher()
+    n_bytes = sum(len(text.encode()) for text in texts)
+    whole = sum(weigher.most([""], [text], n_bytes) for text in texts)
+    assert sum(map(len, texts)) > 1_000_000
+    assert abs(weigher.most([""] * len(texts), texts, n_bytes) / whole - 1) < 0.02
